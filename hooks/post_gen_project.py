@@ -1,0 +1,54 @@
+"""Print the next three steps.
+
+cookiecutter renders this file and runs it in the finished project; were it to fail, cookiecutter
+would delete the project. The answers arrive as data, checked by ``pre_gen_project.py``.
+"""
+
+import json
+import os
+import sys
+
+
+def next_steps(*, slug: str, owner: str, folder: str) -> str:
+    """The way from a fresh project to its notebook in Colab.
+
+    ``folder`` is what ``cd`` needs to get to the project from where the user is.
+    """
+    repository = f"https://github.com/{owner}/{slug}"
+    colab = "https://colab.research.google.com/github"
+    return f"""
+{slug} is ready. Next:
+
+  1. Create its environment and run its checks:
+       cd {folder}
+       python -m pip install "nox[uv]"
+       nox
+
+  2. Make an empty repository {repository}, then push:
+       git init --initial-branch main
+       git add --all
+       git commit --message "First version"
+       git remote add origin {repository}.git
+       git push --set-upstream origin main
+
+  3. Open the notebook in Colab, then choose Runtime > Run all:
+       {colab}/{owner}/{slug}/blob/main/notebooks/setup.ipynb
+"""
+
+
+def main(answers: dict[str, str]) -> None:
+    """Print the steps; a message that can't be shown must not cost the user the project."""
+    slug, project = answers["project_slug"], os.getcwd()
+    # A shell says in PWD where the user is; cookiecutter may have been told another --output-dir.
+    here = os.path.join(os.environ.get("PWD", ""), slug) == project
+    folder = slug if here else f'"{project}"'
+    text = next_steps(slug=slug, owner=answers["github_owner"], folder=folder)
+    encoding = sys.stdout.encoding if sys.stdout else "ascii"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except OSError:  # a closed pipe or a full disk: nobody reads, and the project is complete
+        return
+
+
+if __name__ == "__main__":
+    main(json.loads(r"""{{ cookiecutter | tojson }}"""))

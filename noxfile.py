@@ -1,0 +1,109 @@
+"""The template's chores; `nox --list` names them all."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "tests"]
+
+BUILD = Path("build")
+DEMO_PARAMETERS = {"run_name": "demo", "epochs": "12"}
+"""Twelve epochs reach 98 % in ten seconds on two cores; the notebook's own default is fifteen."""
+
+
+def install(session: nox.Session, group: str) -> None:
+    """Install a dependency group of pyproject.toml."""
+    groups = nox.project.load_toml("pyproject.toml")
+    session.install(*nox.project.dependency_groups(groups, group))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format and style of the template's own code; `-- --fix` mends."""
+    install(session, "lint")
+    fix = "--fix" in session.posargs
+    session.run("ruff", "format", *([] if fix else ["--diff"]), ".")
+    session.run("ruff", "check", *(["--fix"] if fix else []), ".")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run what a contributor needs: every bake, hook and pin, without training (a minute)."""
+    install(session, "test")
+    session.run("pytest", "-m", "not slow", *session.posargs)
+
+
+@nox.session(default=False)
+def projects(session: nox.Session) -> None:
+    """Run the generated projects' own checks on each pinned runtime's Python (minutes each)."""
+    install(session, "projects")
+    session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Generate a project, build its environment and execute its notebook; results in build/."""
+    shutil.rmtree(BUILD, ignore_errors=True)
+    BUILD.mkdir()
+    session.log("1/3 Generating a project with the default answers")
+    install(session, "generate")
+    session.run("cookiecutter", "--no-input", "--output-dir", str(BUILD), ".", silent=True)
+    (project,) = BUILD.iterdir()
+
+    session.log("2/3 Building its environment from its pinned requirements")
+    environment = project.resolve() / ".venv"
+    python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    requirements = ["--require-hashes", "-r", str(project / "requirements-dev.txt")]
+    if session.venv_backend == "uv":
+        session.run("uv", "venv", "--quiet", "--python", sys.executable, str(environment))
+        session.run("uv", "pip", "install", "--python", str(python), *requirements)
+    else:
+        session.run("python", "-m", "venv", str(environment))
+        session.run(str(python), "-m", "pip", "install", *requirements, external=True)
+
+    session.log("3/3 Executing its notebook through papermill")
+    results = BUILD.resolve()
+    parameters = DEMO_PARAMETERS | {"persistent": str(results)}
+    flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
+    with session.chdir(project):
+        session.run(
+            *(str(python), "-m", "harness", "run", "notebooks/setup.ipynb"),
+            *("--output", str(results), *flags),
+            external=True,
+        )
+    run = BUILD / "runs" / DEMO_PARAMETERS["run_name"]
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    marks = {"passed": "✔", "failed": "✖", "skipped": "–"}
+    lines = [f"{marks[c['status']]} {c['name']}: {c['detail']}" for c in record["checks"]]
+    places = {
+        "report": BUILD / "setup.html",
+        "executed notebook": BUILD / "setup.ipynb",
+        "record": run / "run.json",
+        "model": run / "model.keras",
+        "project": project,
+    }
+    missing = [str(path) for path in places.values() if not path.exists()]
+    lines += ["", *(f"{name + ':':<19}{path}" for name, path in places.items())]
+    session.log("Done.\n\n%s\n", "\n".join(lines))
+    if missing or any(check["status"] == "failed" for check in record["checks"]):
+        session.error(f"The demo failed; missing: {', '.join(missing) or 'nothing'}")
+
+
+@nox.session(default=False)
+def pins(session: nox.Session) -> None:
+    """Compile the pins of a Colab runtime: `-- --runtime 2026.08 --freeze PATH_OR_URL`."""
+    install(session, "pins")
+    session.run("python", "tools/pins.py", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure what the template promises of its speed; prints ratios and medians (minutes)."""
+    install(session, "generate")
+    session.run("python", "bench/bench.py", *session.posargs)

@@ -1,0 +1,1 @@
+"""Executes the project's notebooks strictly and makes their reports."""

@@ -1,0 +1,181 @@
+"""Where the code runs, and whether what is installed is what was pinned."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+
+HOSTNAME_FILE = Path("/var/colab/hostname")
+"""Exists on the machines that Colab's page is connected to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine and the platform.
+
+    Attributes:
+        where: colab, kaggle, ci or local.
+        release: The platform's own name for its image; empty where there is none.
+        python: Python's version.
+        cpus: Processors that this process may use.
+        ram_gib: Memory in GiB; None where the system doesn't tell.
+        disk_free_gib: Free space of the working folder's disk, in GiB.
+    """
+
+    where: str
+    release: str
+    python: str
+    cpus: int
+    ram_gib: float | None
+    disk_free_gib: float
+
+    def __str__(self) -> str:
+        release = f" ({self.release})" if self.release else ""
+        ram = f", {self.ram_gib} GiB of memory" if self.ram_gib else ""
+        processors = "1 processor" if self.cpus == 1 else f"{self.cpus} processors"
+        disk = f"{self.disk_free_gib} GiB of disk free"
+        return f"{self.where}{release}, Python {self.python}, {processors}{ram}, {disk}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinDifference:
+    """A package that is not at its pin; `installed` is None if it is missing."""
+
+    name: str
+    pinned: str
+    installed: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.installed or 'missing'} (pinned {self.pinned})"
+
+
+def where(environ: Mapping[str, str] | None = None) -> str:
+    """Tell colab, kaggle, ci and local apart.
+
+    Kaggle is asked for first: its images derive from Colab's and set Colab's variables, too.
+    """
+    environ = os.environ if environ is None else environ
+    if environ.get("KAGGLE_KERNEL_RUN_TYPE"):
+        return "kaggle"
+    if environ.get("COLAB_RELEASE_TAG"):
+        return "colab"
+    return "ci" if environ.get("CI", "").lower() not in ("", "0", "false") else "local"
+
+
+def detect() -> Environment:
+    """Read the environment of this process."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    ram = None
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return Environment(
+        where=where(),
+        release=os.environ.get("COLAB_RELEASE_TAG", ""),
+        python=platform.python_version(),
+        cpus=cpus or 1,
+        ram_gib=None if ram is None else round(ram, 1),
+        disk_free_gib=round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
+    )
+
+
+def pinned_runtime(requirements: Path) -> str:
+    """Return the Colab runtime that a requirements file names in its header, such as 2026.08."""
+    if not requirements.exists():
+        raise UserError(
+            f"{requirements} is not there. The package works from its project's folder; install it"
+            " there with: python -m pip install --editable ."
+        )
+    found = re.search(r"Colab runtime (\d{4}\.\d{2})", requirements.read_text(encoding="utf-8"))
+    if found is None:
+        raise UserError(f"{requirements} does not say which Colab runtime it is for.")
+    return found[1]
+
+
+def pin_differences(requirements: Path) -> list[PinDifference]:
+    """Compare what is installed with a pinned requirements file.
+
+    Pins that are for another system or Python than this one are left out.
+    """
+    try:
+        from packaging.requirements import Requirement
+    except ImportError as error:
+        raise UserError(
+            "The pinned packages are not installed here:"
+            f" {Path(sys.executable).name} -m pip install -r {requirements.name}"
+        ) from error
+
+    differences = []
+    for block in _blocks(requirements):
+        requirement = Requirement(re.split(r"\s*\\?\s*--hash", block, maxsplit=1)[0])
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        pinned = str(requirement.specifier).removeprefix("==")
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            installed = None
+        if installed != pinned:
+            differences.append(
+                PinDifference(name=requirement.name, pinned=pinned, installed=installed)
+            )
+    return differences
+
+
+def install_missing(requirements: Path) -> list[str]:
+    """Install the pinned packages that a hosted runtime lacks, and touch no other.
+
+    Replacing a package that Colab has already loaded needs a restart and can cost the GPU build
+    of TensorFlow; so what is there at another version stays and is reported by
+    `pin_differences`. On a machine of one's own nothing is installed unasked.
+
+    Returns:
+        The names of the packages that were installed.
+
+    Raises:
+        UserError: If TensorFlow itself is missing, if packages are missing on a machine that
+            isn't Colab's or Kaggle's, or if the installation fails.
+    """
+    missing = [d.name for d in pin_differences(requirements) if d.installed is None]
+    if not missing:
+        return []
+    if where() not in ("colab", "kaggle"):
+        raise UserError(
+            f"{len(missing)} pinned packages are missing here, {missing[0]} among them."
+            f" Install them into an environment of this project's own:\n"
+            f"  {Path(sys.executable).name} -m pip install -r {requirements.name}"
+        )
+    if "tensorflow" in missing:
+        raise UserError(
+            "This runtime has no TensorFlow: Colab's TPU runtimes hold none. Choose another one:"
+            " Runtime → Change runtime type → T4 GPU (or CPU)."
+        )
+    lines = [b for b in _blocks(requirements) if re.split(r"[=\s]", b, maxsplit=1)[0] in missing]
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder) / "missing.txt"
+        wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        command += ["--require-hashes", "-r", str(wanted)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(
+            f"The pinned packages {', '.join(missing)} could not be installed:\n"
+            f"{done.stderr.strip()}\nOn Kaggle: Settings → Internet → On. Then run this cell again."
+        )
+    return missing
+
+
+def _blocks(requirements: Path) -> list[str]:
+    """Return one entry per pinned package, with its hashes, joined to one line."""
+    joined = requirements.read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in joined.splitlines() if re.match(r"[A-Za-z0-9]", line)]

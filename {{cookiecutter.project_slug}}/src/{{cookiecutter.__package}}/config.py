@@ -1,0 +1,126 @@
+"""Every knob, once: the command line's flags and the run's record follow from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from .errors import UserError
+
+
+def knob(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+    learns: bool = True,
+) -> Any:
+    """Declare a setting.
+
+    Args:
+        default: Its value when nothing is said; its type is the setting's type.
+        help: One sentence for `--help` and for whoever reads this file.
+        low, high: Smallest and largest allowed value, both included.
+        choices: The allowed values, where there are only a few.
+        learns: Whether another value gives other weights. A run refuses to go on with
+            checkpoints that were made under other values of these settings.
+    """
+    limits = {"low": low, "high": high, "choices": tuple(choices)}
+    return field(default=default, metadata={"help": help, "learns": learns, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The settings of one run; wrong values are refused together, before any time is spent.
+
+    Raises:
+        UserError: Naming each wrong setting, its value and what would work.
+    """
+
+    run_name: str = knob(
+        "first",
+        "name of the run: a known name goes on where it stopped, a new one starts afresh",
+        learns=False,
+    )
+    persistent: str = knob(
+        "",
+        "folder that outlives the machine; empty: Drive in Colab, /kaggle/working on Kaggle,"
+        " the project's own folder elsewhere",
+        learns=False,
+    )
+    accelerator: str = knob(
+        "auto",
+        "gpu: stop at once if there is none; cpu: leave a GPU alone; auto: take what is there",
+        choices=("auto", "gpu", "cpu"),
+        learns=False,
+    )
+    seed: int = knob(
+        0, "fixes the split, the order of the data and every random number", low=0, high=2**31 - 1
+    )
+{% if cookiecutter.task == "image" %}
+    epochs: int = knob(15, "passes over the training data", low=1)
+    batch_size: int = knob(32, "examples per step", low=1)
+    learning_rate: float = knob(
+        2e-3, "highest learning rate; it falls to zero along a cosine", low=1e-8, high=10.0
+    )
+    dropout: float = knob(0.3, "share of units dropped while training", low=0.0, high=0.95)
+    shift: float = knob(
+        0.08, "largest random shift while training, as a share of the side", low=0.0, high=0.5
+    )
+    rotation: float = knob(
+        0.03, "largest random rotation while training, in full turns", low=0.0, high=0.5
+    )
+{% else %}
+    dataset: str = knob(
+        "docstrings",
+        "docstrings: which library does a docstring come from; reuters: the Reuters newswires",
+        choices=("docstrings", "reuters"),
+    )
+    epochs: int = knob(4, "passes over the training data", low=1)
+    batch_size: int = knob(64, "examples per step", low=1)
+    learning_rate: float = knob(
+        2e-3, "highest learning rate; it falls to zero along a cosine", low=1e-8, high=10.0
+    )
+    dropout: float = knob(0.3, "share of units dropped while training", low=0.0, high=0.95)
+    vocabulary_size: int = knob(20_000, "how many words the model knows", low=100)
+    sequence_length: int = knob(300, "words of a text that the model sees", low=20)
+{% endif %}
+
+    def __post_init__(self) -> None:
+        wrong = [text for setting in fields(self) for text in self._faults(setting)]
+        if wrong:
+            raise UserError("Wrong settings:\n" + "\n".join(f"  {text}" for text in wrong))
+
+    def learning(self) -> dict[str, Any]:
+        """Return the settings that decide which weights come out, by name."""
+        return {s.name: getattr(self, s.name) for s in fields(self) if s.metadata["learns"]}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all settings by name, as `run.json` records them."""
+        return asdict(self)
+
+    def _faults(self, setting: Any) -> list[str]:
+        """Say what is wrong with one setting; an empty list if nothing is."""
+        name, value = setting.name, getattr(self, setting.name)
+        kind, limits = type(setting.default), setting.metadata
+        if kind is float and type(value) is int:
+            object.__setattr__(self, name, value := float(value))
+        if type(value) is not kind:
+            return [f"{name}={value!r} is not of type {kind.__name__}, as {setting.default!r} is."]
+        if limits["choices"] and value not in limits["choices"]:
+            return [f"{name}={value!r} is unknown; choose one of {', '.join(limits['choices'])}."]
+        # Written so that NaN, which compares as false with everything, is refused as well.
+        if limits["low"] is not None and not value >= limits["low"]:
+            return [f"{name}={value!r} is too small; it must be at least {limits['low']}."]
+        if limits["high"] is not None and not value <= limits["high"]:
+            return [f"{name}={value!r} is too large; it must be at most {limits['high']}."]
+        if name == "run_name" and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", value):
+            return [
+                f"run_name={value!r} can't name a folder everywhere; use letters, digits,"
+                " '-', '_' and '.', beginning with a letter or digit."
+            ]
+        return []

@@ -1,0 +1,2 @@
+{% include cookiecutter.task ~ "/model.py" %}
+{% include "objective.py" %}

@@ -1,0 +1,1 @@
+"""What carries a training: batches, the loop, checkpoints, the model's delivery, the record."""

@@ -1,0 +1,72 @@
+"""The two places of a run: a fast one that dies with the machine, and one that lasts."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from ..colab.files import publish
+from . import checkpoints
+from .checkpoints import Checkpoint
+
+
+class RunFolders:
+    """Where a run's files are written, and where they are kept.
+
+    The training writes to the local disk only; one thread copies what is finished to the
+    persistent folder, so that a slow or failing Drive never holds up a step.
+
+    Args:
+        name: The run's name.
+        scratch: A folder on the machine's own disk.
+        persistent: A folder that outlives the machine, such as Drive.
+
+    Attributes:
+        work: The run's folder on the local disk.
+        kept: The run's folder in the persistent place.
+    """
+
+    def __init__(self, name: str, *, scratch: Path, persistent: Path) -> None:
+        self.kept = persistent / "runs" / name
+        # The same name in two persistent places is two runs, on the local disk as well.
+        place = hashlib.sha256(str(persistent.resolve()).encode()).hexdigest()[:8]
+        self.work = scratch / "runs" / place / name
+        if not self.kept.exists():  # new, or deleted by its owner: begin afresh
+            shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.kept.mkdir(parents=True, exist_ok=True)
+        self._copier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
+        self._last_copy: Future[str] | None = None
+
+    @property
+    def checkpoints(self) -> tuple[Path, Path]:
+        """The folders that may hold checkpoints of this run."""
+        return self.work / "checkpoints", self.kept / "checkpoints"
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint to the local disk and have it copied to the persistent place."""
+        local, kept = self.checkpoints
+        files = checkpoints.save(local, checkpoint)
+        checkpoints.prune(local)
+        self._last_copy = self._copier.submit(self._copy, files, kept)
+
+    def wait(self) -> str:
+        """Wait for the copies under way; return why the newest is not there, or nothing."""
+        return self._last_copy.result() if self._last_copy is not None else ""
+
+    def publish(self, file: Path) -> Path:
+        """Copy a finished file to the run's persistent folder, and wait for it."""
+        return publish(file, self.kept)
+
+    def _copy(self, files: tuple[Path, Path], kept: Path) -> str:
+        """Copy a checkpoint, its manifest last; the next one is the retry of one that failed."""
+        try:
+            for file in files:
+                publish(file, kept)
+            checkpoints.prune(kept)
+        except OSError as error:
+            print(f"A checkpoint was not copied to {kept}: {error}. Training goes on.")
+            return str(error)
+        return ""

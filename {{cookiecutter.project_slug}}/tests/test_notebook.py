@@ -1,0 +1,85 @@
+"""The notebook: its form, its file, and what it does when it is executed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import jsonschema
+import nbformat
+import pytest
+from conftest import NOTEBOOK, ROOT, Execution
+
+from {{ cookiecutter.__package }}.config import Config
+
+
+def test_the_form_shows_the_defaults_of_config(form: dict[str, Any]) -> None:
+    config = Config()
+    settings = {setting.name for setting in fields(Config)}
+    shown = {name: value for name, value in form.items() if name in settings}
+    assert shown == {name: getattr(config, name) for name in shown}
+    assert {"run_name", "epochs", "seed", "persistent"} <= shown.keys()
+
+
+def test_the_notebook_is_stored_without_output() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.id for cell in code if cell.outputs or cell.execution_count] == []
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+@pytest.mark.notebook
+def test_the_record_follows_its_schema(first_execution: Execution) -> None:
+    schema = json.loads((ROOT / "harness" / "run.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(first_execution.record, schema)
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize(
+    "name",
+    [
+        "environment",
+        "pins",
+        "gpu",
+        "drive",
+        "persistent folder",
+        "data",
+        "checkpoints",
+        "training",
+        "model",
+    ],
+)
+def test_check(first_execution: Execution, name: str) -> None:
+    check = {check["name"]: check for check in first_execution.record["checks"]}[name]
+    if check["status"] == "skipped":
+        pytest.skip(check["detail"])
+    assert check["status"] == "passed", check["detail"]
+
+
+@pytest.mark.notebook
+def test_the_model_learns_within_the_short_run(first_execution: Execution) -> None:
+    classes = first_execution.record["data"]["classes"]
+    assert first_execution.record["metrics"]["test_accuracy"] > 3 / classes
+
+
+@pytest.mark.notebook
+def test_the_report_shows_the_pictures_and_loads_nothing(first_execution: Execution) -> None:
+    report = (first_execution.output / "setup.html").read_text(encoding="utf-8")
+    assert report.count("data:image/png;base64,") == 2
+    assert "<script" not in report
+    assert 'src="http' not in report
+
+
+@pytest.mark.notebook
+def test_executed_again_it_goes_on_from_the_end(second_execution: Execution) -> None:
+    record = second_execution.record
+    assert record["resumed_from"] == record["steps"]
+
+
+@pytest.mark.notebook
+def test_executed_again_it_ends_with_the_same_weights(
+    first_execution: Execution, second_execution: Execution
+) -> None:
+    assert second_execution.record["weights_sha256"] == first_execution.record["weights_sha256"]
