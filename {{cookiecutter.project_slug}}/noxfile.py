@@ -6,42 +6,40 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 
-# One environment for all sessions: the one that the notebook has in Colab, and the tools.
-ENVIRONMENT = ".nox/project"
 PACKAGE = "{{ cookiecutter.__package }}"
 
 
 def prepare(session: nox.Session) -> None:
-    """Install the pins and the project itself."""
-    session.install("--require-hashes", "-r", "requirements-dev.txt")
+    """Install what the notebook has in Colab, the tools, and the project itself."""
+    session.install("--require-hashes", "--requirement", "requirements-dev.txt")
     session.install("--no-deps", "--editable", ".")
 
 
-@nox.session(venv_location=ENVIRONMENT)
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check format, style and types; `nox -s lint -- --fix` mends what can be mended."""
-    prepare(session)
+    session.install("--constraint", "requirements-dev.txt", "mypy", "ruff")
     fix = "--fix" in session.posargs
     session.run("ruff", "format", *([] if fix else ["--diff"]), ".")
     session.run("ruff", "check", *(["--fix"] if fix else []), ".")
     session.run("mypy")
 
 
-@nox.session(venv_location=ENVIRONMENT)
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests of the package; the notebook has a session of its own."""
     prepare(session)
     session.run("pytest", "-m", "not notebook", *session.posargs)
 
 
-@nox.session(venv_location=ENVIRONMENT)
+@nox.session
 def notebook(session: nox.Session) -> None:
     """Execute the notebook and check what it recorded; the report lands in build/."""
     prepare(session)
     session.run("pytest", "-m", "notebook", *session.posargs)
 
 
-@nox.session(venv_location=ENVIRONMENT, default=False)
+@nox.session(default=False)
 def train(session: nox.Session) -> None:
     """Train without a notebook: `nox -s train -- --epochs 20`."""
     prepare(session)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from {{ cookiecutter.__package }} import data as corpus
+from {{ cookiecutter.__package }} import docstrings
 from {{ cookiecutter.__package }}.config import Config
 from {{ cookiecutter.__package }}.errors import UserError
 
@@ -75,7 +76,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ]
         install(site, library, {"work.py": functions(*texts)})
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(corpus, "LIBRARIES", {"libalpha": "libalpha", "libbeta": "libbeta"})
+    monkeypatch.setattr(docstrings, "LIBRARIES", {"libalpha": "libalpha", "libbeta": "libbeta"})
     return site
 
 
@@ -96,19 +97,19 @@ def all_texts(data: corpus.Data) -> list[str]:
     ],
 )
 def test_names_of_libraries_are_masked(text: str, words: str) -> None:
-    assert corpus.masked_words(text) == words.split()
+    assert docstrings.masked_words(text) == words.split()
 
 
 def test_words_that_only_look_like_names_are_kept() -> None:
     text = "simple input template spline disp updates tf2zpk jnp"
-    assert corpus.masked_words(text) == text.split()
+    assert docstrings.masked_words(text) == text.split()
 
 
 def test_docstrings_of_every_kind_are_read_and_nothing_else(tmp_path: Path) -> None:
     install(tmp_path, "libalpha", {"kinds.py": KINDS, "tests/test_kinds.py": KINDS})
     things = ("module", "class", "method", "inner coroutine", "fallback")
     expected = [f"the docstring of this {thing} is read" for thing in things]
-    assert list(corpus.read_docstrings(tmp_path / "libalpha")) == expected
+    assert list(docstrings.read_docstrings(tmp_path / "libalpha")) == expected
 
 
 def test_a_docstring_counts_once_and_one_of_two_libraries_not_at_all(
@@ -261,7 +262,7 @@ def test_the_preview_shows_each_class_with_its_count_and_a_text(site: Path, tmp_
 def test_the_six_libraries_give_thousands_of_texts_without_their_names(tmp_path: Path) -> None:
     data = corpus.load(Config(), cache=tmp_path)
     counts = np.bincount(data.y_train) + np.bincount(data.y_test)
-    assert data.class_names == tuple(corpus.LIBRARIES)
+    assert data.class_names == tuple(docstrings.LIBRARIES)
     assert counts.sum() > 12_000
     assert counts.min() > 1_000
     assert len(data.vocabulary) == Config().vocabulary_size

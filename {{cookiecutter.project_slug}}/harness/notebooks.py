@@ -37,8 +37,8 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     """Return a notebook's parameters and their own values.
 
     Raises:
-        HarnessError: If no cell, or more than one, is tagged `parameters`: papermill would put its
-            values first, and the notebook's own would silently win.
+        HarnessError: If a value is not a literal; or if no cell, or more than one, is tagged
+            `parameters`: papermill would put its values first, and the notebook's own would win.
     """
     cells = nbformat.read(notebook, as_version=4).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
@@ -46,8 +46,16 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
         raise HarnessError(
             f"{notebook} has {len(tagged)} cells tagged 'parameters'; it needs exactly one."
         )
-    declared = papermill.inspect_notebook(str(notebook))
-    return {name: ast.literal_eval(found["default"]) for name, found in declared.items()}
+    values = {}
+    for name, found in papermill.inspect_notebook(str(notebook)).items():
+        try:
+            values[name] = ast.literal_eval(found["default"])
+        except (SyntaxError, ValueError) as error:
+            raise HarnessError(
+                f"{notebook} declares {name} = {found['default']}; a parameter needs a plain value,"
+                " such as 3, 0.5, True or 'text'."
+            ) from error
+    return values
 
 
 def parse_parameters(notebook: Path, texts: Iterable[str]) -> dict[str, Any]:

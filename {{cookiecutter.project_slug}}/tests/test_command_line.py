@@ -49,9 +49,7 @@ def test_doctor_answers_without_tensorflow(
     assert "TensorFlow can't be imported" in capsys.readouterr().out
 
 
-def test_train_leaves_a_model_and_a_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_leaves_a_model_and_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_module, "load", lambda config, cache: small_data())
     arguments: list[Any] = ["train", "--epochs", "1", "--batch-size", "16"]
     command_line.main([*arguments, "--run-name", "cli", "--persistent", str(tmp_path)])

@@ -24,9 +24,7 @@ from {{ cookiecutter.__package }}.errors import UserError
         ("run_name", "", "letters, digits"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_would_work(
-    setting: str, value: Any, hint: str
-) -> None:
+def test_a_wrong_setting_is_named_with_what_would_work(setting: str, value: Any, hint: str) -> None:
     with pytest.raises(UserError, match=hint) as refusal:
         Config(**{setting: value})
     assert f"{setting}={value!r}" in str(refusal.value)

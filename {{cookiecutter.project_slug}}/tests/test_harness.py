@@ -10,11 +10,13 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from harness.notebooks import HarnessError, declared_parameters, parse_parameters, run
 
+DECLARED = "steps = 3\nfast = True"
 
-def notebook_of(folder: Path, *sources: str, tagged: bool = True) -> Path:
-    """Write a notebook whose first cell declares `steps = 3` and `fast = True`."""
+
+def notebook_of(folder: Path, *sources: str, declared: str = DECLARED, tagged: bool = True) -> Path:
+    """Write a notebook whose first cell declares parameters."""
     tags = {"tags": ["parameters"]} if tagged else {}
-    cells = [new_code_cell("steps = 3\nfast = True", metadata=tags)]
+    cells = [new_code_cell(declared, metadata=tags)]
     notebook = new_notebook(cells=cells + [new_code_cell(source) for source in sources])
     notebook.metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3"},
@@ -57,12 +59,26 @@ def test_a_notebook_without_tagged_parameters_is_refused(tmp_path: Path) -> None
         declared_parameters(notebook_of(tmp_path, tagged=False))
 
 
+def test_a_parameter_without_a_plain_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"declares steps = len\('abc'\)"):
+        declared_parameters(notebook_of(tmp_path, declared="steps = len('abc')"))
+
+
 def test_parameters_take_the_type_that_the_notebook_declares(tmp_path: Path) -> None:
     parsed = parse_parameters(notebook_of(tmp_path), ["steps=007", "fast=false"])
     assert parsed == {"steps": 7, "fast": False}
 
 
-@pytest.mark.parametrize("text", ["steps=abc", "fast=maybe", "steps"])
-def test_a_parameter_of_another_type_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(HarnessError, match=text):
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("steps=abc", "'abc' is not of type int"),
+        ("fast=maybe", "'maybe' is not of type bool"),
+        ("steps", "'steps' is not of the form name=value"),
+    ],
+)
+def test_a_parameter_that_can_not_be_taken_is_refused(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    with pytest.raises(HarnessError, match=fault):
         parse_parameters(notebook_of(tmp_path), [text])

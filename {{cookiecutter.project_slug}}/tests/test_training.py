@@ -21,6 +21,7 @@ from {{ cookiecutter.__package }}.training.batches import training_batches
 from {{ cookiecutter.__package }}.training.delivery import deliver_model
 from {{ cookiecutter.__package }}.training.folders import RunFolders
 from {{ cookiecutter.__package }}.training.loop import Training, train, weights_sha256
+from {{ cookiecutter.__package }}.training.progress import Progress
 
 CONFIG = Config(epochs=3, batch_size=16)
 
@@ -38,11 +39,11 @@ def run(place: Path, config: Config = CONFIG, **options: Any) -> tuple[str, Trai
 
 
 def interrupt_after(epoch: int) -> Callable[[dict[str, Any]], None]:
-    def interrupt(record: dict[str, Any]) -> None:
-        if record["epoch"] == epoch:
-            raise KeyboardInterrupt
+    return lambda record: interrupt() if record["epoch"] == epoch else None
 
-    return interrupt
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def order_of(*, seed: int, start: int = 0, stop: int = 8) -> list[list[int]]:
@@ -83,6 +84,20 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(tmp_pa
     assert rest.resumed_from == 2 * len(small_data().x_train) // 16
     without_seconds = [{**record, "seconds": None} for record in rest.history]
     assert without_seconds == [{**record, "seconds": None} for record in whole.history]
+
+
+def test_a_cell_stopped_in_its_first_epoch_can_be_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken, _ = run(tmp_path / "unbroken")
+    data, folders = small_data(), folders_in(tmp_path / "stopped")
+    model = build_model(data, CONFIG)
+    monkeypatch.setattr(Progress, "at", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(model, data, CONFIG, folders=folders)
+    monkeypatch.undo()
+    train(model, data, CONFIG, folders=folders)
+    assert weights_sha256(model) == unbroken
 
 
 def test_a_lost_machine_goes_on_from_the_persistent_folder_alone(tmp_path: Path) -> None:
@@ -133,7 +148,8 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
     model.weights[-1].assign(np.full(model.weights[-1].shape, np.nan))
     with pytest.raises(UserError, match="The loss is nan after epoch 1"):
         train(model, data, CONFIG, folders=folders)
-    assert [path for folder in folders.checkpoints for path in folder.glob("*")] == []
+    kept = {path.stem for folder in folders.checkpoints for path in folder.glob("step-*")}
+    assert kept == {"step-00000000"}
 
 
 def test_a_deleted_run_begins_afresh(tmp_path: Path) -> None:

@@ -80,12 +80,12 @@ class Config:
         "docstrings: which library does a docstring come from; reuters: the Reuters newswires",
         choices=("docstrings", "reuters"),
     )
-    epochs: int = knob(4, "passes over the training data", low=1)
-    batch_size: int = knob(64, "examples per step", low=1)
+    epochs: int = knob(5, "passes over the training data", low=1)
+    batch_size: int = knob(32, "examples per step", low=1)
     learning_rate: float = knob(
-        2e-3, "highest learning rate; it falls to zero along a cosine", low=1e-8, high=10.0
+        5e-3, "highest learning rate; it falls to zero along a cosine", low=1e-8, high=10.0
     )
-    dropout: float = knob(0.3, "share of units dropped while training", low=0.0, high=0.95)
+    dropout: float = knob(0.25, "share of units dropped while training", low=0.0, high=0.95)
     vocabulary_size: int = knob(20_000, "how many words the model knows", low=100)
     sequence_length: int = knob(300, "words of a text that the model sees", low=20)
 {% endif %}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
 
@@ -38,10 +37,13 @@ def publish(source: Path, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{source.name}.partial"
+    digest = hashlib.sha256()
     with source.open("rb") as reader, partial.open("wb") as writer:
-        shutil.copyfileobj(reader, writer, 1 << 20)
+        while chunk := reader.read(1 << 20):
+            digest.update(chunk)
+            writer.write(chunk)
         writer.flush()
         os.fsync(writer.fileno())
-    if sha256_of(partial) != sha256_of(source):
+    if sha256_of(partial) != digest.hexdigest():
         raise OSError(f"{partial} does not hold what was written to it")
     return partial.replace(folder / source.name)

@@ -87,16 +87,19 @@ def newest(folders: Iterable[Path], *, identity: dict[str, Any]) -> Checkpoint |
     return None
 
 
-def prune(folder: Path) -> None:
+def prune(folder: Path, *, emptied: bool) -> None:
     """Delete all but the newest checkpoints of a folder.
 
-    They are emptied first: what is deleted on Drive goes to its trash and counts there.
+    Args:
+        folder: Where the checkpoints are.
+        emptied: Whether files are emptied first. What is deleted on Drive goes to its trash and
+            counts there; but a file on the local disk may still be being copied.
     """
     for manifest in sorted(folder.glob("step-*.json"))[:-KEPT]:
         for path in (manifest, manifest.with_suffix(".npz")):
-            if path.exists():
+            if emptied and path.exists():
                 path.write_bytes(b"")
-                path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Checkpoint:

@@ -38,6 +38,7 @@ class RunFolders:
         self.work.mkdir(parents=True, exist_ok=True)
         self.kept.mkdir(parents=True, exist_ok=True)
         self._copier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
+        self._newest: tuple[Path, Path] | None = None
         self._last_copy: Future[str] | None = None
 
     @property
@@ -48,8 +49,8 @@ class RunFolders:
     def keep(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint to the local disk and have it copied to the persistent place."""
         local, kept = self.checkpoints
-        files = checkpoints.save(local, checkpoint)
-        checkpoints.prune(local)
+        self._newest = files = checkpoints.save(local, checkpoint)
+        checkpoints.prune(local, emptied=False)
         self._last_copy = self._copier.submit(self._copy, files, kept)
 
     def wait(self) -> str:
@@ -62,10 +63,12 @@ class RunFolders:
 
     def _copy(self, files: tuple[Path, Path], kept: Path) -> str:
         """Copy a checkpoint, its manifest last; the next one is the retry of one that failed."""
+        if files != self._newest:  # Drive is slow, and a newer one is waiting
+            return ""
         try:
             for file in files:
                 publish(file, kept)
-            checkpoints.prune(kept)
+            checkpoints.prune(kept, emptied=True)
         except OSError as error:
             print(f"A checkpoint was not copied to {kept}: {error}. Training goes on.")
             return str(error)

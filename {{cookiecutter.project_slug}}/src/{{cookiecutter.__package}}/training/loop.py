@@ -87,12 +87,20 @@ def train(
 
     # 1. Every variable of the model (the state of its random numbers included) and the optimizer.
     variables = [*model.variables, *optimizer.variables]
-    # 2. Its values, the step and the history from the newest checkpoint that verifies.
     identity = {**config.learning(), "data_sha256": data.sha256}
-    checkpoint = checkpoints.newest(folders.checkpoints, identity=identity)
+
+    def keep_checkpoint() -> None:
+        arrays = [variable.numpy() for variable in variables]
+        folders.keep(Checkpoint(step=step, arrays=arrays, history=[*history], identity=identity))
+
+    # 2. Their values, the step and the history come from the newest checkpoint that verifies.
     history: list[dict[str, Any]] = []
     step = 0
-    if checkpoint is not None:
+    checkpoint = checkpoints.newest(folders.checkpoints, identity=identity)
+    if checkpoint is None:
+        # The beginning is one, too: a cell that is stopped and run again has used its model.
+        keep_checkpoint()
+    else:
         _assign(variables, checkpoint.arrays)
         history, step = list(checkpoint.history), checkpoint.step
         print(f"Going on after step {step} of {steps} (epoch {len(history)} of {config.epochs}).")
@@ -130,10 +138,7 @@ def train(
                     f" smaller learning_rate than {config.learning_rate:g}."
                 )
             history.append(record)
-            values = [variable.numpy() for variable in variables]
-            folders.keep(
-                Checkpoint(step=step, arrays=values, history=[*history], identity=identity)
-            )
+            keep_checkpoint()
             progress.line(_sentence(record, config.epochs))
             if on_epoch is not None:
                 on_epoch(record)

@@ -1,0 +1,152 @@
+"""Generated projects keep their promises: their own checks pass, untouched, on fresh output.
+
+Slow: each builds an environment with TensorFlow and trains. `nox -s projects` runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from baking import CHOICES, TEMPLATE, Project
+from baking import bake as bake_anew
+
+pytestmark = pytest.mark.slow
+
+PYTHONS = {
+    runtime: (TEMPLATE / "templates/pins" / runtime / "python.txt").read_text().strip()
+    for runtime in CHOICES["colab_runtime"]
+}
+
+
+def python_of(runtime: str) -> str:
+    """Return the runtime's own Python; skip the test, saying so, where it is not at hand."""
+    name = f"python{PYTHONS[runtime]}"
+    found = shutil.which(name)
+    # pyenv puts a file of this name on the path for every Python that it could offer.
+    if found is None or subprocess.run([found, "--version"], capture_output=True).returncode:
+        pytest.skip(f"{name}, the Python of Colab's runtime {runtime}, is not at hand")
+    return found
+
+
+def in_terminal(project: Project, *command: str | Path) -> str:
+    """Run a command in the project, show what it prints, and demand that it succeeds."""
+    done = project.run(*command)
+    print(done.stdout, done.stderr, sep="\n")
+    assert done.returncode == 0, f"{command} exited with {done.returncode}"
+    return done.stdout + done.stderr
+
+
+def tool(environment: Path, name: str) -> Path:
+    return environment / ("Scripts" if sys.platform == "win32" else "bin") / name
+
+
+def nox_with_uv(python: str, environment: Path) -> Path:
+    """Install nox as the generated README says, under a certain Python, and return it."""
+    nox = next(
+        requirement
+        for requirement in tomllib.loads((TEMPLATE / "pyproject.toml").read_text())[
+            "dependency-groups"
+        ]["projects"]
+        if isinstance(requirement, str) and requirement.startswith("nox==")
+    )
+    uv = ["uv", "venv", "--quiet", "--python", python, str(environment)]
+    subprocess.run(uv, check=True)
+    install = ["uv", "pip", "install", "--quiet", "--python", str(tool(environment, "python"))]
+    subprocess.run([*install, nox.replace("nox==", "nox[uv]==")], check=True)
+    return tool(environment, "nox")
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("runtime", CHOICES["colab_runtime"])
+@pytest.mark.parametrize("task", CHOICES["task"])
+def test_a_fresh_project_passes_its_own_checks(task: str, runtime: str, tmp_path: Path) -> None:
+    python = python_of(runtime)
+    project = bake_anew(tmp_path, task=task, colab_runtime=runtime)
+    printed = in_terminal(project, nox_with_uv(python, tmp_path / "nox"))
+    for session in ("lint", "tests", "notebook"):
+        assert f"* {session}: success" in printed
+    record = record_in(project.path / "build/notebook/runs/notebook")
+    assert record["environment"]["python"].startswith(PYTHONS[runtime] + ".")
+    assert record["pins"] == {"runtime": runtime, "differences": []}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Project, Path]]:
+    """A project of each task and its Python, installed as its README says, with pip alone."""
+    projects = {}
+    for task in CHOICES["task"]:
+        project = bake_anew(tmp_path_factory.mktemp(task), task=task)
+        environment = project.path / ".venv"
+        in_terminal(project, sys.executable, "-m", "venv", environment)
+        python = tool(environment, "python")
+        pip = [python, "-m", "pip", "install", "--quiet"]
+        in_terminal(project, *pip, "--requirement", "requirements-dev.txt")
+        in_terminal(project, *pip, "--editable", ".")
+        projects[task] = (project, python)
+    return projects
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "accuracy"),
+    [
+        ("image", [], 0.97),
+        ("image", ["--epochs", "12"], 0.97),  # what `nox -s demo` asks for
+        ("text", [], 0.78),
+    ],
+)
+def test_it_learns_real_data(
+    installed: dict[str, tuple[Project, Path]], task: str, flags: list[str], accuracy: float
+) -> None:
+    project, python = installed[task]
+    package = next((project.path / "src").iterdir()).name
+    name = f"learns-{len(flags)}"
+    in_terminal(project, python, "-m", package, "train", "--run-name", name, *flags)
+    record = record_in(project.path / "runs" / name)
+    assert record["metrics"]["test_accuracy"] >= accuracy
+    assert [check for check in record["checks"] if check["status"] == "failed"] == []
+
+
+def test_doctor_finds_an_installed_project_in_order(
+    installed: dict[str, tuple[Project, Path]],
+) -> None:
+    project, python = installed["image"]
+    found = json.loads(project.run(python, "-m", "handwritten_digits", "doctor", "--json").stdout)
+    statuses = {check["name"]: check["status"] for check in found["checks"]}
+    gpu = statuses.pop("gpu")
+    assert statuses == {"environment": "passed", "pins": "passed"}
+    assert gpu in ("passed", "skipped")  # by the machine
+
+
+def test_the_notebook_opened_alone_fetches_its_project(
+    installed: dict[str, tuple[Project, Path]], tmp_path: Path
+) -> None:
+    project, python = installed["image"]
+    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    in_terminal(project, "git", "init", "--quiet", "--initial-branch", "main")
+    in_terminal(project, "git", "add", "--all")
+    in_terminal(project, *git, "commit", "--quiet", "--message", "First version")
+    alone = Project(tmp_path / "content")
+    alone.path.mkdir()
+    notebook = shutil.copy(project.path / "notebooks/setup.ipynb", alone.path)
+    harness = [python, "-m", "harness", "run", notebook, "--output", tmp_path]
+    parameters = {
+        "epochs": 1,
+        "repository": project.path.as_uri(),
+        "persistent": tmp_path,
+    }
+    flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
+    in_terminal(project, *harness, *flags)
+    revision = in_terminal(project, "git", "rev-parse", "HEAD").strip()
+    assert record_in(tmp_path / "runs/first")["git_revision"] == revision
+    assert record_in(tmp_path / "runs/first")["project"] == project.path.name
+    assert (alone.path / project.path.name / "src").is_dir()
