@@ -99,7 +99,7 @@ def demo(session: nox.Session) -> None:
 def pins(session: nox.Session) -> None:
     """Compile the pins of a Colab runtime: `-- --runtime 2026.08 --freeze PATH_OR_URL`."""
     install(session, "pins")
-    session.run("python", "tools/pins.py", *session.posargs)
+    session.run("python", "-m", "tools.pins", *session.posargs)
 
 
 @nox.session(default=False)

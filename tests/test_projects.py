@@ -89,7 +89,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Proje
         environment = project.path / ".venv"
         in_terminal(project, sys.executable, "-m", "venv", environment)
         python = tool(environment, "python")
-        pip = [python, "-m", "pip", "install", "--quiet"]
+        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet"]
         in_terminal(project, *pip, "--requirement", "requirements-dev.txt")
         in_terminal(project, *pip, "--editable", ".")
         projects[task] = (project, python)
@@ -138,7 +138,7 @@ def test_the_notebook_opened_alone_fetches_its_project(
     alone = Project(tmp_path / "content")
     alone.path.mkdir()
     notebook = shutil.copy(project.path / "notebooks/setup.ipynb", alone.path)
-    harness = [python, "-m", "harness", "run", notebook, "--output", tmp_path]
+    harness: list[str | Path] = [python, "-m", "harness", "run", notebook, "--output", tmp_path]
     parameters = {
         "epochs": 1,
         "repository": project.path.as_uri(),

@@ -20,7 +20,11 @@ from {{ cookiecutter.__package }}.training import checkpoints
 from {{ cookiecutter.__package }}.training.batches import training_batches
 from {{ cookiecutter.__package }}.training.delivery import deliver_model
 from {{ cookiecutter.__package }}.training.folders import RunFolders
-from {{ cookiecutter.__package }}.training.loop import Training, train, weights_sha256
+from {{ cookiecutter.__package }}.training.loop import (
+    Training,
+    train,
+    weights_sha256,
+)
 from {{ cookiecutter.__package }}.training.progress import Progress
 
 CONFIG = Config(epochs=3, batch_size=16)

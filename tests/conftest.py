@@ -1,0 +1,95 @@
+"""What every test of the template shares."""
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import baking
+import pytest
+from hypothesis import settings
+
+# A bake takes as long as the machine needs; examples kept on disk would be of one machine only.
+settings.register_profile("template", deadline=None, database=None)
+settings.load_profile("template")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write tests/golden/ anew from what the template generates now",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the settings, replays and environment of whoever runs the tests out of them."""
+    home = tmp_path_factory.mktemp("cookiecutter")
+    config = home / "config.yaml"
+    config.write_text(f"replay_dir: {home.as_posix()}\ncookiecutters_dir: {home.as_posix()}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COOKIECUTTER_CONFIG", str(config))
+        patch.delenv("VIRTUAL_ENV", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def bake(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., baking.Project]:
+    """Generate a project, once for the same answers: for tests that only read it."""
+    baked: dict[tuple[tuple[str, str], ...], baking.Project] = {}
+
+    def bake(**answers: Any) -> baking.Project:
+        key = tuple(sorted(answers.items()))
+        if key not in baked:
+            baked[key] = baking.bake(tmp_path_factory.mktemp("bake"), **answers)
+        return baked[key]
+
+    return bake
+
+
+@pytest.fixture(scope="session")
+def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The questions, hooks and macros of this template around two files: quick to generate."""
+    template = tmp_path_factory.mktemp("template") / "small"
+    (template / baking.PROJECT_FOLDER).mkdir(parents=True)
+    (template / "templates").mkdir()
+    for name in ("cookiecutter.json", "templates/macros.jinja"):
+        shutil.copyfile(baking.TEMPLATE / name, template / name)
+    shutil.copytree(
+        baking.TEMPLATE / "hooks", template / "hooks", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    project = template / baking.PROJECT_FOLDER
+    (project / "answers.json").write_text("{{ cookiecutter | tojson }}\n", encoding="utf-8")
+    (project / "texts.toml").write_text(
+        '{% from "macros.jinja" import line, quoted %}\n'
+        "{% for name in ('project_name', 'description', 'author_name') %}\n"
+        "{{ name }} = {{ quoted(line(cookiecutter[name])) }}\n"
+        "{% endfor %}\n",
+        encoding="utf-8",
+    )
+    return template
+
+
+def _hook(name: str) -> ModuleType:
+    path = baking.TEMPLATE / "hooks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def pre_gen() -> ModuleType:
+    """``hooks/pre_gen_project.py``, imported and not run."""
+    return _hook("pre_gen_project")
+
+
+@pytest.fixture(scope="session")
+def post_gen() -> ModuleType:
+    """``hooks/post_gen_project.py``, imported and not run."""
+    return _hook("post_gen_project")

@@ -1,0 +1,136 @@
+"""A package index, a Colab runtime and a template, all small, to compile pins from."""
+
+import hashlib
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from baking import PROJECT_FOLDER
+from jinja2 import Environment
+
+from tools.pins.__main__ import main
+
+FILES = ("requirements.txt", "requirements-dev.txt", "python.txt")
+PACKAGES: dict[str, dict[str, list[str]]] = {
+    "tensorflow": {"2.20.0": ["numpy", "h5py", "winlib; sys_platform == 'win32'"], "2.21.0": []},
+    "numpy": {"2.0.2": [], "2.1.3": [], "2.4.0": []},
+    "h5py": {
+        "3.16.0": ["lib314; python_version >= '3.14'", "pypylib; implementation_name == 'pypy'"],
+        "3.17.0": ["numpy>=2.4"],
+    },
+    "lib314": {"1.0": []},
+    "pypylib": {"1.0": []},
+    "winlib": {"1.0": []},
+    "mlxtend": {"0.23.4": ["joblib"]},
+    "joblib": {"1.5.3": []},
+    "papermill": {"2.7.0": ["tenacity", "oldlib; python_version == '3.12.*'"]},
+    "tenacity": {"9.0.0": []},
+    "oldlib": {"1.0": []},
+    "parallel-tool": {"1.0": ["joblib"]},
+    "wrong-tool": {"1.0": ["tensorflow-cpu"]},
+    "tensorflow-cpu": {"2.20.0": []},
+}
+FREEZE = """\
+# Made by a runtime that is three packages small
+tensorflow==2.20.0
+numpy==2.1.3
+h5py==3.16.0
+Joblib==1.5.3
+mlxtend==0.23.4
+cudf-cu12 @ https://example.invalid/cudf_cu12-26.2.1-cp313-cp313-manylinux_2_28_x86_64.whl
+"""
+NEEDS = {
+    "image": ["tensorflow", "numpy", "mlxtend"],
+    "text": ["tensorflow", "numpy"],
+    "dev": ["papermill", "parallel-tool"],
+}
+
+
+def add_package(index: Path, name: str, version: str, needs: Sequence[str]) -> None:
+    """Add a wheel without any code to an index that is a folder."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {need}" for need in needs]
+    page = index / name / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    wheel = page.parent / f"{stem}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{stem}.dist-info/METADATA", "\n".join(lines) + "\n")
+        archive.writestr(
+            f"{stem}.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr(f"{stem}.dist-info/RECORD", "")
+    links = [
+        f'<a href="{file.name}#sha256={hashlib.sha256(file.read_bytes()).hexdigest()}">'
+        f"{file.name}</a>"
+        for file in sorted(page.parent.glob("*.whl"))
+    ]
+    page.write_text("<!DOCTYPE html><html><body>" + "\n".join(links) + "</body></html>")
+
+
+def write_template(root: Path, *, needs: Mapping[str, Sequence[str]]) -> None:
+    """Write a template that asks for the task and the runtime, and has the runtime 2026.07."""
+    project = root / PROJECT_FOLDER
+    (root / "templates" / "pins" / "2026.07").mkdir(parents=True, exist_ok=True)
+    project.mkdir(exist_ok=True)
+    for name in FILES:
+        (root / "templates" / "pins" / "2026.07" / name).write_text("# the old pins\n")
+    questions = {
+        "project_slug": "small",
+        "task": ["image", "text"],
+        "colab_runtime": ["2026.08", "2026.07"],
+    }
+    (root / "cookiecutter.json").write_text(json.dumps(questions))
+    (project / "requirements.txt").write_text(
+        '{% include "pins/" ~ cookiecutter.colab_runtime ~ "/requirements.txt" %}'
+    )
+    (project / "pyproject.toml").write_text(
+        f'[project]\nname = "small"\n'
+        f'{{% if cookiecutter.task == "image" %}}\ndependencies = {json.dumps(needs["image"])}\n'
+        f"{{% else %}}\ndependencies = {json.dumps(needs['text'])}\n{{% endif %}}\n"
+        f"[dependency-groups]\ndev = {json.dumps(needs['dev'])}\n"
+    )
+
+
+def use_index(patch: pytest.MonkeyPatch, index: Path, cache: Path) -> None:
+    """Let uv know that index and nothing else of this machine."""
+    for name in [name for name in os.environ if name.startswith("UV_")]:
+        patch.delenv(name)
+    patch.setenv("XDG_CONFIG_HOME", str(cache))
+    patch.setenv("XDG_CONFIG_DIRS", str(cache))
+    patch.setenv("UV_DEFAULT_INDEX", index.as_uri())
+    patch.setenv("UV_CACHE_DIR", str(cache))
+
+
+def run(root: Path, freeze: str | Path = "", *arguments: str, runtime: str = "2026.08") -> int:
+    """Run the tool on a template; the freeze defaults to the one that lies beside it."""
+    source = str(freeze) or str(root.parent / "freeze.txt")
+    return main(["--runtime", runtime, "--freeze", source, *arguments], root=root)
+
+
+def pins_of(root: Path, name: str, *, runtime: str = "2026.08") -> str:
+    return (root / "templates" / "pins" / runtime / name).read_text(encoding="utf-8")
+
+
+def rendered(text: str, task: str) -> str:
+    """The pins as a generated project has them."""
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return environment.from_string(text).render(cookiecutter={"task": task})
+
+
+def versions_in(text: str) -> list[tuple[str, str]]:
+    """Every name and version in pins, in their order."""
+    return re.findall(r"^([a-z0-9-]+)==(\S+)", text, flags=re.MULTILINE)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }

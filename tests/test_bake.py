@@ -1,0 +1,302 @@
+"""Every combination of choices gives a whole project, in which each file parses."""
+
+import itertools
+import json
+import re
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import jinja2
+import nbformat
+import pytest
+import yaml
+from baking import CHOICES, TEMPLATE, Project
+from baking import bake as bake_anew
+
+Bake = Callable[..., Project]
+COMBINATIONS = [
+    dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())
+]
+
+
+@pytest.fixture(params=COMBINATIONS, ids=lambda choices: "-".join(choices.values()))
+def project(request: pytest.FixtureRequest, bake: Bake) -> Project:
+    """A project of each combination of choices, all other answers the defaults."""
+    return bake(**request.param)
+
+
+# Each combination
+
+
+def test_every_file_parses(project: Project) -> None:
+    parsed = Counter(Path(name).suffix for name in project.files() if parse(project, name))
+    assert {".py", ".toml", ".ipynb", ".yml", ".json"} <= set(parsed)
+
+
+def parse(project: Project, name: str) -> bool:
+    """Read a file by the rules of its format; False for one that has none."""
+    text = project.read(name)
+    match Path(name).suffix:
+        case ".py":
+            compile(text, name, "exec")
+        case ".toml":
+            tomllib.loads(text)
+        case ".yml" | ".yaml":
+            yaml.safe_load(text)
+        case ".json":
+            json.loads(text)
+        case ".ipynb":
+            notebook = nbformat.reads(text, as_version=nbformat.NO_CONVERT)
+            nbformat.validate(notebook)
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    compile(cell.source, f"{name}, cell {cell.id}", "exec")
+        case ".j2":
+            jinja2.Environment().parse(text)
+        case _:
+            return False
+    return True
+
+
+def test_no_template_syntax_is_left(project: Project) -> None:
+    for name in project.files():
+        if not name.endswith(".j2"):
+            # GitHub's expressions ${{ … }} are meant
+            assert re.findall(r"(?<!\$)\{\{.*|\{%.*", project.read(name)) == [], name
+
+
+def test_every_file_ends_its_lines_as_unix_does(project: Project) -> None:
+    for name in project.files():
+        text = project.read(name)
+        assert "\r" not in text, name
+        assert text == "" or text.endswith("\n"), name
+        assert not text.endswith("\n\n"), name
+
+
+def test_windows_can_hold_every_name(project: Project, pre_gen: ModuleType) -> None:
+    names = project.files()
+    for part in {part for name in names for part in Path(name).parts}:
+        assert not re.search(r'[<>:"|?*\\\x00-\x1f]|[. ]$', part)
+        assert part.lower().split(".")[0] not in pre_gen.DEVICES
+    assert len({name.lower() for name in names}) == len(names)
+
+
+def test_nothing_of_this_machine_is_inside(project: Project) -> None:
+    places = {str(place) for place in (TEMPLATE, project.path, project.path.parent, sys.prefix)}
+    for name in project.files():
+        assert [place for place in places if place in project.read(name)] == [], name
+
+
+def test_every_link_leads_to_something_that_exists(project: Project) -> None:
+    checked = 0
+    for name in project.files():
+        if name.endswith((".md", ".ipynb")):
+            for link in links(project, name):
+                checked += 1
+                assert is_alive(link, project, name), f"{name}: {link}"
+    assert checked >= 5
+
+
+def prose(project: Project, name: str) -> str:
+    """The Markdown of a file, without its code."""
+    text = project.read(name)
+    if name.endswith(".ipynb"):
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join(
+            "".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"
+        )
+    return re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.S | re.M)
+
+
+def links(project: Project, name: str) -> list[str]:
+    """The target of every link and picture in a Markdown file or notebook."""
+    pattern = r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\""
+    return [match[1] or match[2] for match in re.finditer(pattern, prose(project, name))]
+
+
+def anchors(project: Project, name: str) -> set[str]:
+    """The addresses of a Markdown file's headings, made as GitHub makes them."""
+    headings = re.findall(r"^#+ +(.+?) *$", project.read(name), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def is_alive(link: str, project: Project, name: str) -> bool:
+    """Whether a link leads to a file, a heading or a workflow of the project, or out of it."""
+    repository = "your-github-name/handwritten-digits"
+    if link.startswith("https://"):
+        file = re.search(rf"{repository}/blob/main/([^?#]+)", link)
+        workflow = re.search(rf"{repository}/actions/workflows/([^/?#]+)", link)
+        if workflow:
+            return (project.path / ".github" / "workflows" / workflow[1]).is_file()
+        return file is None or (project.path / file[1]).is_file()
+    path, _, heading = link.partition("#")
+    target = (project.path / name).parent / path if path else project.path / name
+    return target.exists() and (
+        not heading or heading in anchors(project, target.relative_to(project.path).as_posix())
+    )
+
+
+# All of them
+
+
+FILES = """
+    .github/workflows/ci.yml
+    .gitignore
+    LICENSE
+    README.md
+    docs/troubleshooting.md
+    harness/__init__.py
+    harness/__main__.py
+    harness/notebooks.py
+    harness/report.py
+    harness/run.schema.json
+    harness/templates/report/conf.json
+    harness/templates/report/index.html.j2
+    notebooks/setup.ipynb
+    noxfile.py
+    pyproject.toml
+    requirements-dev.txt
+    requirements.txt
+    src/{package}/__init__.py
+    src/{package}/__main__.py
+    src/{package}/colab/__init__.py
+    src/{package}/colab/accelerator.py
+    src/{package}/colab/drive.py
+    src/{package}/colab/environment.py
+    src/{package}/colab/files.py
+    src/{package}/config.py
+    src/{package}/data.py
+    src/{package}/errors.py
+    src/{package}/model.py
+    src/{package}/training/__init__.py
+    src/{package}/training/batches.py
+    src/{package}/training/checkpoints.py
+    src/{package}/training/delivery.py
+    src/{package}/training/figures.py
+    src/{package}/training/folders.py
+    src/{package}/training/loop.py
+    src/{package}/training/progress.py
+    src/{package}/training/record.py
+    src/{package}/training/run.py
+    tests/conftest.py
+    tests/small.py
+    tests/test_colab.py
+    tests/test_command_line.py
+    tests/test_config.py
+    tests/test_data.py
+    tests/test_harness.py
+    tests/test_model.py
+    tests/test_notebook.py
+    tests/test_training.py
+"""
+
+
+TASK_FILES = {"image": "", "text": "src/{package}/docstrings.py"}
+
+
+@pytest.mark.parametrize("task", CHOICES["task"])
+def test_a_project_holds_exactly_these_files(task: str, bake: Bake) -> None:
+    expected = f"{FILES} {TASK_FILES[task]}".format(package="handwritten_digits")
+    assert bake(task=task).files() == sorted(expected.split())
+
+
+def test_the_same_answers_twice_give_the_same_bytes(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    projects = [bake_anew(folder, __year="2026") for folder in (first, second)]
+    contents = [
+        {
+            name: ((project.path / name).read_bytes(), (project.path / name).stat().st_mode)
+            for name in project.files()
+        }
+        for project in projects
+    ]
+    assert contents[0] == contents[1]
+
+
+def test_the_tree_in_the_readme_shows_what_is_there(bake: Bake) -> None:
+    project = bake()
+    tree = re.search(r"## What is where\n+```\n(.*?)```", project.read("README.md"), re.S)
+    assert tree is not None
+    folder = project.path
+    for line in tree[1].splitlines():
+        name = line.split()[0]
+        if line.startswith(" "):
+            entry = folder / name
+        else:
+            entry = folder = project.path / name
+        assert entry.is_dir() if name.endswith("/") else entry.is_file(), line
+
+
+@pytest.mark.parametrize("name", ["README.md", "notebooks/setup.ipynb"])
+def test_the_badges_open_the_notebook_that_exists(name: str, bake: Bake) -> None:
+    project = bake(github_owner="ada", project_slug="engine")
+    notebook = "github.com/ada/engine/blob/main/notebooks/setup.ipynb"
+    colab = f"https://colab.research.google.com/{notebook.replace('.com', '', 1)}"
+    kaggle = f"https://kaggle.com/kernels/welcome?src=https://{notebook}"
+    assert f"(https://colab.research.google.com/assets/colab-badge.svg)]({colab})" in prose(
+        project, name
+    )
+    assert f"]({kaggle})" in prose(project, name)
+    assert (project.path / "notebooks" / "setup.ipynb").is_file()
+
+
+def test_the_notebook_asks_colab_for_the_chosen_accelerator(bake: Bake) -> None:
+    for accelerator in CHOICES["accelerator"]:
+        project = bake(accelerator=accelerator)
+        metadata = json.loads(project.read("notebooks/setup.ipynb"))["metadata"]
+        asked = (metadata.get("accelerator"), metadata["colab"].get("gpuType"))
+        assert asked == ((None, None) if accelerator == "CPU" else ("GPU", accelerator))
+
+
+@pytest.mark.parametrize("task", CHOICES["task"])
+def test_the_notebook_is_clean_and_takes_parameters(task: str, bake: Bake) -> None:
+    cells = json.loads(bake(task=task).read("notebooks/setup.ipynb"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    assert [cell["metadata"].get("tags") for cell in code] == [
+        ["parameters"],
+        *[None] * (len(code) - 1),
+    ]
+
+
+@pytest.mark.parametrize("license", CHOICES["license"])
+def test_the_licence_is_the_chosen_one(license: str, bake: Bake) -> None:
+    project = bake(license=license, __year="2026", author_name="Ada Lovelace")
+    declared = tomllib.loads(project.read("pyproject.toml"))["project"]["license"]
+    assert declared == {"Proprietary": "LicenseRef-Proprietary"}.get(license, license)
+    words = {
+        "MIT": "Permission is hereby granted, free of charge",
+        "Apache-2.0": "Apache License",
+        "BSD-3-Clause": "Redistribution and use in source and binary forms",
+        "Proprietary": "All rights reserved",
+    }
+    text = project.read("LICENSE")
+    assert [name for name, words in words.items() if words in text] == [license]
+    assert "2026" in text
+    assert "Ada Lovelace" in text
+
+
+@pytest.mark.parametrize("runtime", CHOICES["colab_runtime"])
+def test_the_pins_are_those_of_the_chosen_runtime(runtime: str, bake: Bake) -> None:
+    project = bake(colab_runtime=runtime)
+    numpy = {"2026.08": "numpy==2.1.3", "2026.07": "numpy==2.0.2"}[runtime]
+    assert f"\n{numpy} \\\n" in project.read("requirements.txt")
+    assert f"Colab runtime {runtime}" in project.read("requirements.txt").split("\n")[0]
+
+
+@pytest.mark.parametrize("task", CHOICES["task"])
+@pytest.mark.parametrize("length", [1, 20, 35, 50])
+@pytest.mark.parametrize("first", ["a", "z"])
+def test_a_fresh_project_is_formatted_and_lints_clean_whatever_its_name(
+    first: str, length: int, task: str, bake: Bake
+) -> None:
+    # The name decides the order of imports and the length of lines.
+    project = bake(task=task, project_slug=first * length, github_owner="o" * min(length, 39))
+    for command in (["format", "--diff"], ["check"]):
+        finished = project.run(sys.executable, "-m", "ruff", *command, "--no-cache", ".")
+        assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -1,0 +1,66 @@
+"""The files of the pins: their text, and putting them in place."""
+
+import os
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from .freeze import is_address
+from .solution import Pin
+
+
+def render(
+    pins: Mapping[str, Sequence[Pin]], tasks_of: Mapping[str, Collection[str]], tasks: Sequence[str]
+) -> str:
+    """Return the pins of the named packages, under a condition where not every task needs them."""
+    blocks = []
+    for name in sorted(tasks_of):
+        block = "".join(str(pin) for pin in pins[name])
+        users = [task for task in tasks if task in tasks_of[name]]
+        if len(users) < len(tasks):
+            condition = " or ".join(f'cookiecutter.task == "{task}"' for task in users)
+            block = f"{{% if {condition} %}}\n{block}{{% endif %}}\n"
+        blocks.append(block)
+    return "".join(blocks)
+
+
+def header(runtime: str, python: str, source: str) -> str:
+    """Return the comment that says which runtime the pins are for and how to refresh them."""
+    if is_address(source):
+        parts = urlsplit(source)
+        # Into a public file goes no password, no token, and nothing that Jinja would read.
+        host = parts.netloc.rpartition("@")[2]
+        source = urlunsplit((parts.scheme, host, quote(parts.path, safe="/%"), "", ""))
+    else:
+        source = "PATH_OR_URL"
+    return (
+        f"# Made for the Google Colab runtime {runtime} (Python {python}): Colab's own versions.\n"
+        "# Compiled in cookiecutter-colab-tensorflow, and refreshed there by\n"
+        f"# nox -s pins -- --runtime {runtime} --freeze {source}\n"
+    )
+
+
+def known_requirements(folder: Path) -> str:
+    """Return the pins of an earlier run without the template's own lines; empty without one."""
+    lines: list[str] = []
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        if (folder / name).is_file():
+            lines += (folder / name).read_text(encoding="utf-8").splitlines()
+    return "".join(f"{line}\n" for line in lines if not line.startswith(("#", "{%", "-r")))
+
+
+def write_all(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """Write files into a folder once all of them are complete; return the names that changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = [
+        name
+        for name, text in files.items()
+        if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
+    ]
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".pins-") as scratch:
+        for name in changed:
+            Path(scratch, name).write_bytes(files[name].encode())
+        for name in changed:
+            os.replace(Path(scratch, name), folder / name)
+    return changed
