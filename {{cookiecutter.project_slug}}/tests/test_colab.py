@@ -91,6 +91,18 @@ def test_a_demanded_gpu_that_is_not_there_stops_with_the_menu_path(
         accelerator.choose("gpu")
 
 
+def test_a_choice_that_comes_too_late_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    def too_late(devices: list[Any], kind: str) -> None:
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(tf.config, "set_visible_devices", too_late)
+    with pytest.raises(UserError, match="Restart session"):
+        accelerator.choose("cpu")
+
+
 def test_a_device_is_verified_by_work() -> None:
     assert "agrees with NumPy" in accelerator.verify("/CPU:0")
 

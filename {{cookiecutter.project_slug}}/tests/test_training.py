@@ -17,6 +17,7 @@ from {{ cookiecutter.__package }}.config import Config
 from {{ cookiecutter.__package }}.errors import UserError
 from {{ cookiecutter.__package }}.model import build_model
 from {{ cookiecutter.__package }}.training import checkpoints
+from {{ cookiecutter.__package }}.training import folders as folders_module
 from {{ cookiecutter.__package }}.training.batches import training_batches
 from {{ cookiecutter.__package }}.training.delivery import deliver_model
 from {{ cookiecutter.__package }}.training.folders import RunFolders
@@ -160,6 +161,28 @@ def test_a_deleted_run_begins_afresh(tmp_path: Path) -> None:
     run(tmp_path)
     (tmp_path / "kept" / "runs" / "test").rename(tmp_path / "deleted")
     assert run(tmp_path)[1].resumed_from == 0
+
+
+def test_a_file_that_can_not_be_kept_is_named_with_where_it_is(tmp_path: Path) -> None:
+    folders = folders_in(tmp_path)
+    file = folders.work / "model.keras"
+    file.write_bytes(b"model")
+    folders.kept.rmdir()
+    folders.kept.touch()  # no folder any more, as when Drive is gone
+    with pytest.raises(UserError, match=r"model\.keras was not copied .* is complete in"):
+        folders.publish(file)
+
+
+def test_a_checkpoint_that_can_not_be_kept_does_not_stop_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: Path, folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    unbroken, _ = run(tmp_path / "unbroken")
+    monkeypatch.setattr(folders_module, "publish", full)
+    assert run(tmp_path / "full")[0] == unbroken
+    assert "No space left on device" in capsys.readouterr().out
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:

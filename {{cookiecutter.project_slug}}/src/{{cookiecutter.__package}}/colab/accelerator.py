@@ -35,7 +35,8 @@ def choose(wanted: str = "auto") -> Accelerator:
         wanted: gpu, cpu or auto, which takes a GPU if there is one.
 
     Raises:
-        UserError: If a GPU was demanded and there is none, or if the GPU calculates wrongly.
+        UserError: If a GPU was demanded and there is none, if TensorFlow was already used with
+            another choice, or if the GPU calculates wrongly.
     """
     # TensorFlow greets with pages about the processor; errors still come through.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -55,13 +56,19 @@ def choose(wanted: str = "auto") -> Accelerator:
             "accelerator=gpu, but TensorFlow sees no GPU. In Colab: " + CHANGE_RUNTIME + "."
             " On Kaggle: Settings → Accelerator. To train on the CPU, set accelerator=auto."
         )
-    if wanted == "cpu" and gpus:
-        tf.config.set_visible_devices([], "GPU")
-        return Accelerator(kind="cpu", name="CPU", checked="a GPU is there and is left alone")
     if not gpus:
         return Accelerator(kind="cpu", name="CPU", checked="TensorFlow sees no GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    try:
+        if wanted == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+            return Accelerator(kind="cpu", name="CPU", checked="a GPU is there and is left alone")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError as error:
+        raise UserError(
+            f"accelerator={wanted} comes too late: {error}. Choose it before anything uses"
+            " TensorFlow: Runtime → Restart session, then Runtime → Run all."
+        ) from error
     details = tf.config.experimental.get_device_details(gpus[0])
     checked = verify("/GPU:0")
     return Accelerator(kind="gpu", name=details.get("device_name", gpus[0].name), checked=checked)

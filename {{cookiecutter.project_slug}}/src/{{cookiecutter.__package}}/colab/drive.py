@@ -46,7 +46,7 @@ def places(environment: Environment, *, root: Path, persistent: str = "") -> Pla
     scratch = root / ".scratch"
     if persistent:
         chosen = Path(persistent).expanduser().resolve()
-        why = "the setting persistent names it"
+        why = "not needed: the setting persistent names another folder"
         return Places(scratch=scratch, persistent=chosen, drive=False, why=why)
     if environment.where == "kaggle":
         why = "Kaggle keeps it with the notebook's version"

@@ -120,12 +120,13 @@ def pin_differences(requirements: Path) -> list[PinDifference]:
         requirement = Requirement(re.split(r"\s*\\?\s*--hash", block, maxsplit=1)[0])
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
-        pinned = str(requirement.specifier).removeprefix("==")
         try:
             installed = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
             installed = None
-        if installed != pinned:
+        # The specifier compares as pip does: 2026.7.22 is 2026.07.22, and 2.20.0+cu12 is 2.20.0.
+        if installed is None or not requirement.specifier.contains(installed, prereleases=True):
+            pinned = str(requirement.specifier).removeprefix("==")
             differences.append(
                 PinDifference(name=requirement.name, pinned=pinned, installed=installed)
             )

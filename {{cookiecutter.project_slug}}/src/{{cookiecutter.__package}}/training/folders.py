@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ..colab.files import publish
+from ..errors import UserError
 from . import checkpoints
 from .checkpoints import Checkpoint
 
@@ -58,8 +59,19 @@ class RunFolders:
         return self._last_copy.result() if self._last_copy is not None else ""
 
     def publish(self, file: Path) -> Path:
-        """Copy a finished file to the run's persistent folder, and wait for it."""
-        return publish(file, self.kept)
+        """Copy a finished file to the run's persistent folder, and wait for it.
+
+        Raises:
+            UserError: If it can't be copied; the file itself stays where it is.
+        """
+        try:
+            return publish(file, self.kept)
+        except OSError as error:
+            raise UserError(
+                f"{file.name} was not copied to {self.kept}: {error}. It is complete in"
+                f" {file.parent}. If that is Drive, empty its trash or mount it again by running"
+                " the cell that opens the folders; then run this step again."
+            ) from error
 
     def _copy(self, files: tuple[Path, Path], kept: Path) -> str:
         """Copy a checkpoint, its manifest last; the next one is the retry of one that failed."""

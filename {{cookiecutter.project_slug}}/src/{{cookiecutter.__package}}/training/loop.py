@@ -103,7 +103,8 @@ def train(
     else:
         _assign(variables, checkpoint.arrays)
         history, step = list(checkpoint.history), checkpoint.step
-        print(f"Going on after step {step} of {steps} (epoch {len(history)} of {config.epochs}).")
+        done = f"{step} of {steps} steps ({len(history)} of {config.epochs} epochs) are done"
+        print(f"The run {config.run_name} goes on: {done}." if step else "The run begins.")
     # 3. The order of the data follows from the step.
     stream = iter(
         training_batches(

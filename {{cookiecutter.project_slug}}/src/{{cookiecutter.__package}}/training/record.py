@@ -87,8 +87,12 @@ class Record:
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     def _write(self) -> None:
-        if self._path is not None:
+        if self._path is None:
+            return
+        try:
             write_whole(self._path, self.to_json())
+        except OSError as error:  # such as a Drive that went away: the next write is the retry
+            print(f"{self._path} was not written: {error}")
 
 
 def git_revision(root: Path) -> str | None:
