@@ -15,6 +15,12 @@ def build_metric(classes: int) -> keras.metrics.Metric:
 
 
 def build_optimizer(config: Config, *, steps: int) -> keras.optimizers.Optimizer:
-    """Return Adam, whose learning rate falls to zero along a cosine within `steps`."""
-    schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, decay_steps=steps)
-    return keras.optimizers.Adam(schedule)
+    """Return Adam, whose learning rate rises, then falls to zero along a cosine, in `steps`."""
+    rising = int(steps * config.warmup)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if rising else config.learning_rate,
+        decay_steps=steps - rising,
+        warmup_target=config.learning_rate if rising else None,
+        warmup_steps=rising,
+    )
+    return keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm or None)

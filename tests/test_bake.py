@@ -182,7 +182,10 @@ FILES = """
     src/{package}/training/progress.py
     src/{package}/training/record.py
     src/{package}/training/run.py
+    src/{package}/training/steps.py
+    src/{package}/training/stopping.py
     tests/conftest.py
+    tests/killable.py
     tests/small.py
     tests/test_colab.py
     tests/test_command_line.py

@@ -40,6 +40,13 @@ def notebook(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def torture(session: nox.Session) -> None:
+    """Kill a training of your model again and again: `nox -s torture -- --kills 50`."""
+    prepare(session)
+    session.run("pytest", "-s", "-k", "killed", *session.posargs)
+
+
+@nox.session(default=False)
 def train(session: nox.Session) -> None:
     """Train without a notebook: `nox -s train -- --epochs 20`."""
     prepare(session)

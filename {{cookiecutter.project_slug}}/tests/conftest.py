@@ -17,6 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "setup.ipynb"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kills", type=int, default=2, help="how often a training is killed and resumed"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """An executed notebook: where it left its files, and its run's record."""

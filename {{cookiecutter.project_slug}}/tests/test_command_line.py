@@ -51,7 +51,7 @@ def test_doctor_answers_without_tensorflow(
 
 def test_train_leaves_a_model_and_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_module, "load", lambda config, cache: small_data())
-    arguments: list[Any] = ["train", "--epochs", "1", "--batch-size", "16"]
+    arguments: list[Any] = ["train", "--epochs", "1", "--batch-size", "16", "--no-deterministic"]
     command_line.main([*arguments, "--run-name", "cli", "--persistent", str(tmp_path)])
     folder = tmp_path / "runs" / "cli"
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))

@@ -68,7 +68,7 @@ def test_the_model_learns_within_the_short_run(first_execution: Execution) -> No
 @pytest.mark.notebook
 def test_the_report_shows_the_pictures_and_loads_nothing(first_execution: Execution) -> None:
     report = (first_execution.output / "setup.html").read_text(encoding="utf-8")
-    assert report.count('src="data:image/png;base64,') == 2
+    assert report.count('src="data:image/png;base64,') == 3
     assert "<script" not in report
     assert 'src="http' not in report
 

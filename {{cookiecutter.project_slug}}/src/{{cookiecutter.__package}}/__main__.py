@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on after the last finished epoch.", file=sys.stderr)
+        print("\nStopped. The same command goes on from the newest checkpoint.", file=sys.stderr)
         return 130
 
 
@@ -77,12 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     learn = commands.add_parser("train", help=train.__doc__, description=train.__doc__)
     learn.set_defaults(command=train)
     for setting in fields(Config):
-        learn.add_argument(
-            "--" + setting.name.replace("_", "-"),
-            type=type(setting.default),
-            default=setting.default,
-            **_described(setting.metadata),
-        )
+        flag, described = "--" + setting.name.replace("_", "-"), _described(setting.metadata)
+        if isinstance(setting.default, bool):
+            described = {"help": described["help"], "action": argparse.BooleanOptionalAction}
+        else:
+            described["type"] = type(setting.default)
+        learn.add_argument(flag, default=setting.default, **described)
     return parser
 
 

@@ -58,6 +58,24 @@ class Config:
         choices=("auto", "gpu", "cpu"),
         learns=False,
     )
+    checkpoint_seconds: float = knob(
+        60.0, "time between checkpoints, where an interrupted run goes on", low=0.0, learns=False
+    )
+    max_hours: float = knob(
+        0.0, "save and stop after this time; 0: no limit", low=0.0, high=10_000.0, learns=False
+    )
+    stop_after_steps: int = knob(
+        0, "save and stop after this step of the run, for a try; 0: no limit", low=0, learns=False
+    )
+    deterministic: bool = knob(
+        False, "the same weights from a GPU every time, at the price of slower kernels"
+    )
+    warmup: float = knob(
+        0.0, "share of the run in which the learning rate rises from zero", low=0.0, high=0.9
+    )
+    clip_norm: float = knob(
+        0.0, "largest norm of all gradients together, in one step; 0: no limit", low=0.0
+    )
     seed: int = knob(
         0, "fixes the split, the order of the data and every random number", low=0, high=2**31 - 1
     )

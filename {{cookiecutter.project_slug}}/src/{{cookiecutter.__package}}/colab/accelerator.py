@@ -74,6 +74,17 @@ def choose(wanted: str = "auto") -> Accelerator:
     return Accelerator(kind="gpu", name=details.get("device_name", gpus[0].name), checked=checked)
 
 
+def make_deterministic() -> None:
+    """Have TensorFlow use only kernels that give the same bits every time.
+
+    Some kernels of a GPU are much slower for it, and an operation that has none raises an error.
+    A CPU gives the same bits anyway, on the same machine.
+    """
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
 def verify(device: str) -> str:
     """Multiply two matrices on a device and compare the product with NumPy's.
 

@@ -11,15 +11,15 @@ from ..data import Data
 from ..errors import UserError
 from .folders import RunFolders
 
-COMPARED = 256
-"""Test examples on which the loaded model must give the trained model's answers."""
 
-
-def deliver_model(model: keras.Model, data: Data, folders: RunFolders) -> tuple[Path, str]:
+def deliver_model(
+    model: keras.Model, data: Data, folders: RunFolders
+) -> tuple[Path, np.ndarray, str]:
     """Save the model, copy it to the persistent folder, load that copy and compare.
 
     Returns:
-        The published file, and what was compared, in words.
+        The published file; the loaded model's probabilities for all test examples, shape
+        (examples, classes); and what was compared, in words.
 
     Raises:
         UserError: If the loaded model answers differently from the trained one.
@@ -27,13 +27,13 @@ def deliver_model(model: keras.Model, data: Data, folders: RunFolders) -> tuple[
     local = folders.work / "model.keras"
     model.save(local)
     published = folders.publish(local)
-    examples = data.x_test[:COMPARED]
-    wanted = model.predict(examples, verbose=0)
-    found = keras.saving.load_model(published).predict(examples, verbose=0)
+    wanted = model.predict(data.x_test, verbose=0)
+    found = keras.saving.load_model(published).predict(data.x_test, verbose=0)
     difference = float(np.max(np.abs(wanted - found)))
     if not difference < 1e-5:
         raise UserError(
             f"{published} answers differently from the trained model, by up to {difference:.2g}."
             " A layer of its own in model.py needs get_config() to be saved completely."
         )
-    return published, f"loaded again, equal on {len(examples)} test examples to {difference:.1g}"
+    compared = f"loaded again, same answers to {len(found)} test examples"
+    return published, found, compared

@@ -38,25 +38,38 @@ class RunFolders:
             shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True, exist_ok=True)
         self.kept.mkdir(parents=True, exist_ok=True)
+        # Writing to the local disk never waits for a copy to a slow Drive.
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._copier = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         self._newest: tuple[Path, Path] | None = None
-        self._last_copy: Future[str] | None = None
+        self._written: Future[None] | None = None
+        self._failure = ""
 
     @property
     def checkpoints(self) -> tuple[Path, Path]:
         """The folders that may hold checkpoints of this run."""
         return self.work / "checkpoints", self.kept / "checkpoints"
 
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint to the local disk and have it copied to the persistent place."""
-        local, kept = self.checkpoints
-        self._newest = files = checkpoints.save(local, checkpoint)
-        checkpoints.prune(local, emptied=False)
-        self._last_copy = self._copier.submit(self._copy, files, kept)
+    def keep(self, checkpoint: Checkpoint, *, wait: bool) -> None:
+        """Have a checkpoint written to the local disk and copied to the persistent place.
+
+        Args:
+            checkpoint: The state; its arrays must not change any more.
+            wait: Whether to wait until it is written locally. Otherwise, if the disk is still
+                busy with the one before, this one is left out: another one follows soon.
+        """
+        if self._written is not None and not self._written.done() and not wait:
+            return
+        self._written = self._writer.submit(self._write, checkpoint)
+        if wait:
+            self._written.result()
 
     def wait(self) -> str:
-        """Wait for the copies under way; return why the newest is not there, or nothing."""
-        return self._last_copy.result() if self._last_copy is not None else ""
+        """Wait for what is under way; return why the newest checkpoint is not kept, or nothing."""
+        if self._written is not None:
+            self._written.result()
+        self._copier.submit(lambda: None).result()  # it works in order: all before it is done
+        return self._failure
 
     def publish(self, file: Path) -> Path:
         """Copy a finished file to the run's persistent folder, and wait for it.
@@ -73,15 +86,26 @@ class RunFolders:
                 " the cell that opens the folders; then run this step again."
             ) from error
 
-    def _copy(self, files: tuple[Path, Path], kept: Path) -> str:
+    def _write(self, checkpoint: Checkpoint) -> None:
+        local, kept = self.checkpoints
+        try:
+            self._newest = files = checkpoints.save(local, checkpoint)
+            checkpoints.prune(local, emptied=False)
+        except OSError as error:
+            self._failure = str(error)
+            print(f"A checkpoint was not written to {local}: {error}. The ones before are kept.")
+            return
+        self._copier.submit(self._copy, files, kept)
+
+    def _copy(self, files: tuple[Path, Path], kept: Path) -> None:
         """Copy a checkpoint, its manifest last; the next one is the retry of one that failed."""
         if files != self._newest:  # Drive is slow, and a newer one is waiting
-            return ""
+            return
         try:
             for file in files:
                 publish(file, kept)
             checkpoints.prune(kept, emptied=True)
+            self._failure = ""
         except OSError as error:
+            self._failure = str(error)
             print(f"A checkpoint was not copied to {kept}: {error}. Training goes on.")
-            return str(error)
-        return ""

@@ -1,4 +1,4 @@
-"""The training loop: many steps per Python call, a checkpoint and a test every epoch."""
+"""The training loop: many steps per Python call, a test every epoch, checkpoints by the clock."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import tensorflow as tf
 from ..config import Config
 from ..data import Data
 from ..errors import UserError
-from ..model import build_loss, build_metric, build_optimizer
+from ..model import build_optimizer
 from . import checkpoints
 from .batches import test_batches, training_batches
 from .checkpoints import Checkpoint
 from .folders import RunFolders
 from .progress import Progress
+from .steps import Metrics, compile_test, compile_training
+from .stopping import Stopping
 
 STEPS_PER_CALL = 25
 """Steps that one call from Python makes: enough for Python to cost nothing, few enough to see."""
@@ -34,15 +36,21 @@ class Training:
     Attributes:
         history: One record per epoch, of all sessions: epoch, step, loss, accuracy, test_loss,
             test_accuracy, seconds. Losses are means per example; accuracies, shares from 0 to 1.
+        metrics: The same means at the end of this session, be it in the middle of an epoch.
         step: Optimizer steps made by all sessions.
+        steps: Steps of the whole run.
         resumed_from: The step at which this session took over; 0 if it began the run.
+        stopped_by: The setting that ended this session before the run's end, or an empty text.
         seconds: What this session took, without building the model.
         examples_per_second: What this session trained; None if nothing was left to do.
     """
 
     history: list[dict[str, Any]]
+    metrics: dict[str, float]
     step: int
+    steps: int
     resumed_from: int
+    stopped_by: str
     seconds: float
     examples_per_second: float | None
 
@@ -57,19 +65,19 @@ def train(
 ) -> Training:
     """Train the model to the end of the run, going on from its newest good checkpoint.
 
-    Everything random is derived from (seed, step) or restored, so that an interrupted run ends
-    with the very weights of an unbroken one on the same machine.
+    Everything random is derived from (seed, step) or restored, so that a run that was interrupted
+    anywhere ends with the very weights and history of an unbroken one on the same machine.
 
     Args:
         model: A freshly built model; its variables are overwritten when a run is resumed.
         data: What to train and to test on. Nothing is selected by the test.
         config: The settings; see `Config`.
         folders: Where checkpoints are written and where they are kept.
-        on_epoch: Called with each new record of the history, once it is in a checkpoint.
+        on_epoch: Called with each new record of the history.
 
     Raises:
         UserError: If there are fewer examples than a batch, if the run's checkpoints belong to
-            other settings or data, or if the loss is no longer a number.
+            other settings or data, if the loss is no longer a number, or if a signal came.
     """
     examples = len(data.x_train)
     if config.batch_size > examples:
@@ -81,17 +89,29 @@ def train(
     steps = steps_per_epoch * config.epochs
     optimizer = build_optimizer(config, steps=steps)
     optimizer.build(model.trainable_variables)
-    metrics = _Metrics(len(data.class_names))
-    run_steps, test_step = _compile(model, optimizer, metrics)
+    metrics = Metrics(len(data.class_names))
+    run_steps = compile_training(model, optimizer, metrics)
     tests = test_batches(data.x_test, data.y_test, batch_size=max(256, config.batch_size))
+    test = compile_test(model, tests, metrics)
 
-    # 1. Every variable of the model (the state of its random numbers included) and the optimizer.
-    variables = [*model.variables, *optimizer.variables]
+    # 1. Every variable: of the model (the state of its random numbers included), of the optimizer,
+    #    and of the means of the epoch under way.
+    variables = [*model.variables, *optimizer.variables, *metrics.variables]
     identity = {**config.learning(), "data_sha256": data.sha256}
 
-    def keep_checkpoint() -> None:
+    def require_finite_loss() -> None:
+        if not math.isfinite(metrics.loss):
+            raise UserError(
+                f"The loss is {metrics.loss} by step {step}: the training has diverged. The newest"
+                " checkpoint is from before. Start another run_name with a smaller learning_rate"
+                f" than {config.learning_rate:g}."
+            )
+
+    def keep_checkpoint(*, wait: bool) -> None:
+        require_finite_loss()
         arrays = [variable.numpy() for variable in variables]
-        folders.keep(Checkpoint(step=step, arrays=arrays, history=[*history], identity=identity))
+        checkpoint = Checkpoint(step=step, arrays=arrays, history=[*history], identity=identity)
+        folders.keep(checkpoint, wait=wait)
 
     # 2. Their values, the step and the history come from the newest checkpoint that verifies.
     history: list[dict[str, Any]] = []
@@ -99,7 +119,7 @@ def train(
     checkpoint = checkpoints.newest(folders.checkpoints, identity=identity)
     if checkpoint is None:
         # The beginning is one, too: a cell that is stopped and run again has used its model.
-        keep_checkpoint()
+        keep_checkpoint(wait=True)
     else:
         _assign(variables, checkpoint.arrays)
         history, step = list(checkpoint.history), checkpoint.step
@@ -117,90 +137,57 @@ def train(
         )
     )
 
-    resumed_from, started = step, time.monotonic()
+    resumed_from, reason = step, ""
+    started = epoch_started = saved = time.monotonic()
     progress = Progress(total=steps, done=step)
     try:
-        for epoch in range(len(history) + 1, config.epochs + 1):
-            epoch_started = time.monotonic()
-            metrics.reset()
-            for first in range(0, steps_per_epoch, STEPS_PER_CALL):
-                count = min(STEPS_PER_CALL, steps_per_epoch - first)
+        with Stopping(config) as stopping:
+            while step < steps and not (reason := stopping.reason(step)):
+                left = steps_per_epoch - step % steps_per_epoch
+                count = stopping.steps_until(step, most=min(STEPS_PER_CALL, left))
                 run_steps(stream, tf.constant(count))
                 step += count
                 progress.at(step)
-            for x, y in tests:
-                test_step(x, y)
-            record = {"epoch": epoch, "step": step, **metrics.results()}
-            record["seconds"] = round(time.monotonic() - epoch_started, 3)
-            if not math.isfinite(record["loss"]):
-                raise UserError(
-                    f"The loss is {record['loss']} after epoch {epoch}: the training has diverged."
-                    f" The checkpoint of the epoch before is kept. Start another run_name with a"
-                    f" smaller learning_rate than {config.learning_rate:g}."
-                )
-            history.append(record)
-            keep_checkpoint()
-            progress.line(_sentence(record, config.epochs))
-            if on_epoch is not None:
-                on_epoch(record)
+                if step % steps_per_epoch == 0:
+                    require_finite_loss()
+                    test()
+                    now = time.monotonic()
+                    record = {"epoch": len(history) + 1, "step": step, **metrics.results()}
+                    history.append(record | {"seconds": round(now - epoch_started, 3)})
+                    progress.line(_sentence(history[-1], config.epochs))
+                    epoch_started = now
+                    if on_epoch is not None:
+                        on_epoch(history[-1])
+                    metrics.reset(test=False)
+                if time.monotonic() - saved >= config.checkpoint_seconds:
+                    keep_checkpoint(wait=False)
+                    saved = time.monotonic()
+            if step > resumed_from:
+                keep_checkpoint(wait=True)
     finally:
         progress.close()
         folders.wait()
+    if reason and reason == stopping.signal:
+        raise UserError(
+            f"{reason} stopped the training after step {step} of {steps}. All of it is kept: run"
+            " the same again, and it goes on from there."
+        )
     seconds = time.monotonic() - started
     trained = (step - resumed_from) * config.batch_size
+    between = step % steps_per_epoch != 0 or not history
+    if between:
+        test()
+    found = metrics.results()
     return Training(
         history=history,
+        metrics=found if between else {name: history[-1][name] for name in found},
         step=step,
+        steps=steps,
         resumed_from=resumed_from,
+        stopped_by=reason,
         seconds=seconds,
         examples_per_second=trained / seconds if trained else None,
     )
-
-
-class _Metrics:
-    """Means over an epoch's training and over its test, kept on the device until they are read."""
-
-    def __init__(self, classes: int) -> None:
-        self.loss_of = build_loss(classes)
-        self._train = {"loss": keras.metrics.Mean(), "accuracy": build_metric(classes)}
-        self._test = {"test_loss": keras.metrics.Mean(), "test_accuracy": build_metric(classes)}
-
-    def update(self, y: tf.Tensor, predicted: tf.Tensor, losses: tf.Tensor, *, test: bool) -> None:
-        loss, accuracy = (self._test if test else self._train).values()
-        loss.update_state(losses)
-        accuracy.update_state(y, predicted)
-
-    def reset(self) -> None:
-        for metric in (*self._train.values(), *self._test.values()):
-            metric.reset_state()
-
-    def results(self) -> dict[str, float]:
-        return {name: float(m.result()) for name, m in (self._train | self._test).items()}
-
-
-def _compile(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, metrics: _Metrics
-) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Return two graphs: one that makes some training steps, one that tests a batch."""
-
-    @tf.function
-    def run_steps(stream: Any, count: tf.Tensor) -> None:
-        for _ in tf.range(count):
-            x, y = next(stream)
-            with tf.GradientTape() as tape:
-                predicted = model(x, training=True)
-                losses = metrics.loss_of(y, predicted)
-                loss = tf.reduce_mean(losses)
-            gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply(gradients, model.trainable_variables)
-            metrics.update(y, predicted, losses, test=False)
-
-    @tf.function
-    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
-        predicted = model(x, training=False)
-        metrics.update(y, predicted, metrics.loss_of(y, predicted), test=True)
-
-    return run_steps, test_step
 
 
 def _assign(variables: list[Any], arrays: Any) -> None:

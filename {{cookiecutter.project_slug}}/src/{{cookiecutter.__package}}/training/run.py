@@ -14,6 +14,7 @@ from .record import Record, git_revision
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from ..data import Data
     from .folders import RunFolders
@@ -76,6 +77,8 @@ class Run:
     def check_accelerator(self) -> accelerator.Accelerator:
         """Choose the accelerator and verify that it calculates."""
         found = accelerator.choose(self.config.accelerator)
+        if self.config.deterministic:
+            accelerator.make_deterministic()
         self.record.note(accelerator=asdict(found))
         passed = found.kind == "gpu"
         self.record.check(
@@ -130,31 +133,34 @@ class Run:
         lines = self.folders.work / "history.jsonl"
         write_whole(lines, "".join(json.dumps(record) + "\n" for record in result.history))
         self.folders.publish(lines)
-        last = result.history[-1]
         self.record.note(
             steps=result.step,
             resumed_from=result.resumed_from,
             seconds=round(result.seconds, 3),
             examples_per_second=result.examples_per_second,
-            metrics={
-                key: value for key, value in last.items() if key not in ("epoch", "step", "seconds")
-            },
+            metrics=result.metrics,
             weights_sha256=weights_sha256(model),
         )
         if unsaved := self.folders.wait():
-            self.record.check("checkpoints", "failed", f"the newest was not copied: {unsaved}")
+            self.record.check("checkpoints", "failed", f"the newest was not kept: {unsaved}")
         else:
             self.record.check("checkpoints", "passed", f"kept in {self.folders.checkpoints[1]}")
-        accuracy, loss = last["test_accuracy"], last["test_loss"]
+        accuracy, loss = result.metrics["test_accuracy"], result.metrics["test_loss"]
         found = f"{result.step} steps, test accuracy {accuracy:.4f}, test loss {loss:.4f}"
-        self.record.check("training", "passed", found)
+        if result.step < result.steps:
+            found += f"; stopped by {result.stopped_by} before step {result.steps}: run it again"
+        self.record.check("training", "passed" if result.step == result.steps else "skipped", found)
         return result
 
-    def deliver(self, model: keras.Model) -> Path:
-        """Save, publish, reload and compare the model."""
+    def deliver(self, model: keras.Model) -> np.ndarray:
+        """Save, publish, reload and compare the model.
+
+        Returns:
+            The loaded model's probabilities for the test examples, shape (examples, classes).
+        """
         from .delivery import deliver_model
 
-        path, compared = deliver_model(model, self.data, self.folders)
+        path, answers, compared = deliver_model(model, self.data, self.folders)
         files = [path, self.folders.kept / "history.jsonl"]
         self.record.note(
             artifacts=[
@@ -162,4 +168,4 @@ class Run:
             ]
         )
         self.record.check("model", "passed", f"{path}: {compared}")
-        return path
+        return answers
