@@ -46,34 +46,45 @@ def projects(session: nox.Session) -> None:
     session.run("pytest", "-m", "slow", *session.posargs)
 
 
-@nox.session(default=False)
-def demo(session: nox.Session) -> None:
-    """Generate a project, build its environment and execute its notebook; results in build/."""
-    shutil.rmtree(BUILD, ignore_errors=True)
-    BUILD.mkdir()
-    session.log("1/3 Generating a project with the default answers")
+def generate(session: nox.Session, output: Path, *answers: str) -> Path:
+    """Generate a project into an emptied folder; return the project's."""
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
     install(session, "generate")
-    session.run("cookiecutter", "--no-input", "--output-dir", str(BUILD), ".", silent=True)
-    (project,) = BUILD.iterdir()
+    command = ["cookiecutter", "--no-input", "--output-dir", str(output), ".", *answers]
+    session.run(*command, silent=True)
+    (project,) = output.iterdir()
+    return project
 
-    session.log("2/3 Building its environment from its pinned requirements")
+
+def build_environment(session: nox.Session, project: Path) -> str:
+    """Install a project's pinned requirements into its `.venv`; return the Python in there."""
     environment = project.resolve() / ".venv"
-    python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    python = str(environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
     requirements = ["--require-hashes", "-r", str(project / "requirements-dev.txt")]
     if session.venv_backend == "uv":
         session.run("uv", "venv", "--quiet", "--python", sys.executable, str(environment))
-        session.run("uv", "pip", "install", "--python", str(python), *requirements)
+        session.run("uv", "pip", "install", "--python", python, *requirements)
     else:
         session.run("python", "-m", "venv", str(environment))
-        session.run(str(python), "-m", "pip", "install", *requirements, external=True)
+        session.run(python, "-m", "pip", "install", *requirements, external=True)
+    return python
 
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Generate a project, build its environment and execute its notebook; results in build/."""
+    session.log("1/3 Generating a project with the default answers")
+    project = generate(session, BUILD)
+    session.log("2/3 Building its environment from its pinned requirements")
+    python = build_environment(session, project)
     session.log("3/3 Executing its notebook through papermill")
     results = BUILD.resolve()
     parameters = DEMO_PARAMETERS | {"persistent": str(results)}
     flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
     with session.chdir(project):
         session.run(
-            *(str(python), "-m", "harness", "run", "notebooks/setup.ipynb"),
+            *(python, "-m", "harness", "run", "notebooks/setup.ipynb"),
             *("--output", str(results), *flags),
             external=True,
         )
@@ -104,6 +115,13 @@ def pins(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure what the template promises of its speed; prints ratios and medians (minutes)."""
-    install(session, "generate")
-    session.run("python", "bench/bench.py", *session.posargs)
+    """Measure speed, as ratios (ten minutes); `-- template` or `-- training` only that."""
+    wanted = session.posargs or ["template", "training"]
+    if "template" in wanted:
+        install(session, "generate")
+        session.run("python", "bench/template.py")
+    if "training" in wanted:
+        for task in ("image", "text"):
+            project = generate(session, BUILD / "bench" / task, f"task={task}")
+            python = build_environment(session, project)
+            session.run(python, "bench/training.py", str(project), external=True)

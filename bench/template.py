@@ -1,7 +1,7 @@
 """Measure what the template promises of its speed.
 
 Machines are noisy and differ: what counts are ratios of runs made in turn on one machine, and their
-medians. `nox -s bench` runs everything; `nox -s bench -- generate` or `-- demo` only that.
+medians. `python bench/template.py generate` or `… demo` runs only that.
 """
 
 from __future__ import annotations
