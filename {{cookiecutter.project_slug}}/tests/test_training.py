@@ -132,6 +132,14 @@ def test_it_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     assert without_seconds(rest) == without_seconds(whole)
 
 
+def test_the_means_of_an_epoch_begin_from_nothing(tmp_path: Path) -> None:
+    run(tmp_path)
+    newest = max(folders_in(tmp_path).checkpoints[0].glob("*.npz"))
+    with np.load(newest) as stored:
+        means = [stored[name] for name in sorted(stored.files)[-4:]]  # sums and counts of two
+    assert not np.any(means)
+
+
 def test_a_time_limit_stops_in_good_order(tmp_path: Path) -> None:
     _, training = run(tmp_path, replace(CONFIG, max_hours=1e-6))
     assert training.step < STEPS
