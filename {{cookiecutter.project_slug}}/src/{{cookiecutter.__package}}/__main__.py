@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def doctor(options: dict[str, Any]) -> int:
-    """Look at the machine, the pins and the accelerator; 1 if something is wrong."""
+    """Look at the machine, the pins and the accelerator; exits with 1 if something is wrong."""
     from .training.run import Run
 
     run = Run(Config(accelerator=options["accelerator"]))
@@ -45,7 +45,7 @@ def doctor(options: dict[str, Any]) -> int:
 
 
 def train(options: dict[str, Any]) -> int:
-    """Train, or go on with an interrupted run; 1 if a check failed."""
+    """Train, or go on with an interrupted run; exits with 1 if a check failed."""
     from .training.run import Run
 
     run = Run(Config(**options))
@@ -65,7 +65,7 @@ def train(options: dict[str, Any]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     name = f"python -m {__package__}"
-    parser = argparse.ArgumentParser(prog=name, description=__doc__)
+    parser = argparse.ArgumentParser(prog=name, description="Look at the machine, or train on it.")
     commands = parser.add_subparsers(required=True, metavar="command")
     choices = Config.__dataclass_fields__["accelerator"].metadata
 
@@ -82,13 +82,15 @@ def _parser() -> argparse.ArgumentParser:
             described = {"help": described["help"], "action": argparse.BooleanOptionalAction}
         else:
             described["type"] = type(setting.default)
+        if setting.default != "":
+            described["help"] += " (default: %(default)s)"
         learn.add_argument(flag, default=setting.default, **described)
     return parser
 
 
 def _described(metadata: Any) -> dict[str, Any]:
     """Turn a setting's description into argparse's words."""
-    described: dict[str, Any] = {"help": f"{metadata['help']} (default: %(default)s)"}
+    described: dict[str, Any] = {"help": metadata["help"]}
     if metadata["choices"]:
         described["choices"] = metadata["choices"]
     else:
