@@ -151,11 +151,24 @@ FILES = """
     docs/troubleshooting.md
     harness/__init__.py
     harness/__main__.py
+    harness/engine.py
+    harness/errors.py
+    harness/files.py
+    harness/lint.py
     harness/notebooks.py
+    harness/parameters.py
+    harness/progress.py
     harness/report.py
+    harness/rules.py
     harness/run.schema.json
+    harness/summary.py
+    harness/templates/index.html.j2
+    harness/templates/page.html.j2
+    harness/templates/report.html.j2
     harness/templates/report/conf.json
     harness/templates/report/index.html.j2
+    harness/templates/style.css
+    harness/watch.py
     notebooks/setup.ipynb
     noxfile.py
     pyproject.toml
@@ -192,8 +205,10 @@ FILES = """
     tests/test_config.py
     tests/test_data.py
     tests/test_harness.py
+    tests/test_lint.py
     tests/test_model.py
     tests/test_notebook.py
+    tests/test_report.py
     tests/test_training.py
 """
 

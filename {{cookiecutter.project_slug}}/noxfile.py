@@ -17,12 +17,14 @@ def prepare(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format, style and types; `nox -s lint -- --fix` mends what can be mended."""
-    session.install("--constraint", "requirements-dev.txt", "mypy", "ruff")
+    """Check format, style, types and notebooks; `-- --fix` mends what can be mended."""
+    tools = ["ipython", "jsonschema", "mypy", "nbformat", "ruff"]
+    session.install("--constraint", "requirements-dev.txt", *tools)
     fix = "--fix" in session.posargs
     session.run("ruff", "format", *([] if fix else ["--diff"]), ".")
     session.run("ruff", "check", *(["--fix"] if fix else []), ".")
     session.run("mypy")
+    session.run("python", "-m", "harness.lint", *(["--clean"] if fix else []), "notebooks/")
 
 
 @nox.session
@@ -37,6 +39,7 @@ def notebook(session: nox.Session) -> None:
     """Execute the notebook and check what it recorded; the report lands in build/."""
     prepare(session)
     session.run("pytest", "-m", "notebook", *session.posargs)
+    session.run("python", "-m", "harness", "index", "build")
 
 
 @nox.session(default=False)

@@ -1,30 +1,172 @@
-"""An executed notebook as one web page that loads nothing from anywhere."""
+"""An executed notebook as one web page that loads nothing from anywhere; an index of several."""
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from bs4 import BeautifulSoup
+import nbformat
+from bs4 import BeautifulSoup, SoupStrainer
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
+from markupsafe import Markup
 from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+from .errors import HarnessError
+from .files import write_whole
+from .summary import figures_of, judge
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+LONGEST_TEXT = 100_000
+"""Characters of one printed text that are shown; of a longer one, its beginning and its end."""
 
-def write_report(notebook: Path, target: Path) -> Path:
-    """Convert an executed notebook to HTML, with its pictures and styles inside.
+FORMS = [
+    *("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"),
+    *("text/latex", "text/plain"),
+]
+"""The first of these that an output has is shown: none needs a script."""
 
-    Pictures that lie on the web, such as badges, are replaced by their alt texts.
+PAPERMILLS_NOTE = "papermill-error-cell-tag"
+"""On the cells that papermill adds to a failed notebook; the summary says what they say."""
+
+
+def write_report(
+    notebook: Path,
+    target: Path,
+    *,
+    record: Path | None = None,
+    failure: str | None = None,
+    cell: str | None = None,
+) -> Path:
+    """Convert an executed notebook to one HTML page, summary first, with everything inside.
+
+    What would be loaded from elsewhere is left out: scripts, and pictures that lie on the web,
+    such as badges, of which the alt texts stay.
+
+    Args:
+        notebook: The executed notebook, whole or as far as it came.
+        target: Where to write the page.
+        record: The run's `run.json`, for the summary; the file may be missing if the run stopped
+            before it was written.
+        failure: Why the execution did not pass, where the outputs alone don't show it.
+        cell: Id of the cell that `failure` is about.
 
     Returns:
         The path of the page.
     """
+    executed = nbformat.read(notebook, as_version=4)
+    executed.metadata.pop("widgets", None)  # they need a script; their text form does not
+    executed.cells = [
+        each for each in executed.cells if PAPERMILLS_NOTE not in each.metadata.get("tags", [])
+    ]
+    for output in (output for each in executed.cells for output in each.get("outputs", [])):
+        if output.output_type == "stream":
+            output.text = _shortened(output.text)
+    known: dict[str, Any] = {}
+    if record is not None and record.exists():
+        known = json.loads(record.read_text(encoding="utf-8"))
+    noted = executed.metadata.get("harness", {})  # by the engine, of a run that did not pass
+    failure, cell = failure or noted.get("failure"), cell or noted.get("cell")
+    outcome = judge(executed, known, failure=failure, cell=cell)
+    times = executed.metadata.get("papermill", {})
     exporter = HTMLExporter(
-        template_name="report", extra_template_basedirs=[str(TEMPLATES)], embed_images=True
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        embed_images=True,
+        anchor_link_text="#",
+        config=Config({"NbConvertBase": {"display_data_priority": FORMS}}),
     )
-    html, _ = exporter.from_filename(str(notebook))
-    page = BeautifulSoup(html, "html.parser")
-    for picture in page.select("img"):
-        if not str(picture["src"]).startswith("data:"):
-            picture.replace_with(str(picture["alt"]))
-    target.write_text(str(page), encoding="utf-8")
+    # Markdown's pictures lie beside the notebook that was executed, not beside its output.
+    beside = Path(times.get("input_path") or notebook).parent
+    files = {"name": notebook.stem, "path": str(beside)}
+    html, _ = exporter.from_notebook_node(executed, {"metadata": files, "look_at": outcome.cell})
+    title, contents, body = _self_contained(html)
+    end = times.get("end_time")
+    page = _rendered(
+        "report.html.j2",
+        title=title or notebook.stem,
+        outcome=outcome,
+        figures=figures_of(known, times),
+        finished=f"{datetime.fromisoformat(end).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if end else "",
+        record=known,
+        unrecorded=record is not None and not known,
+        contents=contents,
+        body=Markup(body),  # trusted as far as the notebook's code is
+    )
+    write_whole(target, page)
     return target
+
+
+def write_index(folder: Path) -> Path:
+    """Write `index.html`, a table of the reports in a folder and the folders below it.
+
+    Raises:
+        HarnessError: If a report is called `index.html`, as that of `index.ipynb` is.
+    """
+    target = folder / "index.html"
+    reports = []
+    for path in sorted(folder.rglob("*.html")):
+        head = BeautifulSoup(path.read_bytes(), "html.parser", parse_only=SoupStrainer("meta"))
+        summary = head.select_one("meta[name=run-report]")
+        if summary is None:
+            continue
+        if path == target:
+            raise HarnessError(
+                f"{target} is the report of a notebook, and the index of all reports goes by that"
+                " name. Rename the notebook."
+            )
+        file = path.relative_to(folder).as_posix()
+        link = {"file": file, "link": quote(file)}
+        reports.append(json.loads(str(summary["content"])) | link)
+    names = list(dict.fromkeys(name for report in reports for name in report["figures"]))
+    write_whole(target, _rendered("index.html.j2", title="Reports", reports=reports, names=names))
+    return target
+
+
+def _self_contained(html: str) -> tuple[str, list[tuple[str, str, str]], str]:
+    """Take the title out of a notebook's HTML, and all that would be loaded from elsewhere.
+
+    Returns:
+        The title; of each heading its level (`h2` or `h3`), id and text; the rest of the page.
+    """
+    page = BeautifulSoup(html, "html.parser")
+    for element in page.select("script, link, base, object, embed, iframe:not([src^='data:'])"):
+        element.decompose()
+    for picture in page.select("img:not([src^='data:'])"):
+        picture.replace_with(str(picture["alt"]))
+    contents: list[tuple[str, str, str]] = []
+    for heading in page.select(".text_cell h2[id], .text_cell h3[id]"):
+        same = [text for _, _, text in contents].count(heading.get_text().removesuffix("#"))
+        if same:  # two headings of one text would be one place
+            heading["id"] = f"{heading['id']}-{same + 1}"
+            heading.select(".anchor-link")[0]["href"] = f"#{heading['id']}"
+        text = heading.get_text().removesuffix("#")
+        contents.append((heading.name, str(heading["id"]), text))
+    title = page.select_one(".text_cell h1")
+    text = title.extract().get_text().removesuffix("#") if title else ""
+    return text, contents, str(page)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    left_out = f"{len(text) - 2 * half:,} characters left out; the executed notebook has them"
+    return f"{text[:half]}\n\n… {left_out} …\n\n{text[-half:]}"
+
+
+def _rendered(template: str, **content: Any) -> str:
+    pages = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=ChainableUndefined,  # a run that stopped half way has half a record
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    pages.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the first figure counts most
+    return pages.get_template(template).render(content)

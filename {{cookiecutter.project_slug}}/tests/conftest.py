@@ -36,9 +36,9 @@ def execute(output: Path) -> Execution:
     with (ROOT / "pyproject.toml").open("rb") as file:
         parameters = tomllib.load(file)["tool"]["harness"]["parameters"]
     parameters |= {"run_name": "notebook", "persistent": str(output)}
-    run(NOTEBOOK, output=output, parameters=parameters)
-    written = (output / "runs" / "notebook" / "run.json").read_text(encoding="utf-8")
-    return Execution(output=output, record=json.loads(written))
+    record = output / "runs" / "notebook" / "run.json"
+    run(NOTEBOOK, output=output, parameters=parameters, record=record)
+    return Execution(output=output, record=json.loads(record.read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,53 @@
+"""Where a generated project's harness runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from baking import Project
+
+NEEDS = ["ipykernel", "matplotlib", "nbconvert", "papermill", "pip"]
+"""What the harness imports, and what its notebooks do; with the project's own versions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harness:
+    """A generated project and a Python in which its harness runs.
+
+    Attributes:
+        project: The project.
+        python: The Python.
+        env: Environment variables for it: two kernels that can't start are known there.
+    """
+
+    project: Project
+    python: Path
+    env: dict[str, str]
+
+
+def build(folder: Path, project: Project, *more: str) -> Harness:
+    """Build an environment with Colab's versions of the kernel's packages, and more packages."""
+    environment = folder / "environment"
+    uv = ["uv", "venv", "--quiet", "--python", sys.executable, str(environment)]
+    subprocess.run(uv, check=True)
+    python = environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    constraint = ["--constraint", str(project.path / "requirements-dev.txt")]
+    install = ["uv", "pip", "install", "--quiet", "--python", str(python), *constraint]
+    subprocess.run([*install, *NEEDS, *more], check=True)
+    for name, command in {"never": ["sleep", "600"], "dies": ["false"]}.items():
+        kernel = folder / "jupyter" / "kernels" / name
+        kernel.mkdir(parents=True)
+        spec = {"argv": command, "display_name": name, "language": "python"}
+        (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    env |= {
+        "PYTHONPATH": str(project.path),
+        "JUPYTER_PATH": str(folder / "jupyter"),
+        "MPLBACKEND": "Agg",  # as on a machine without a display
+    }
+    return Harness(project=project, python=python, env=env)

@@ -1,0 +1,321 @@
+"""A papermill engine that passes a notebook only if all of it ran, and nothing in it failed."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import logging
+import math
+import os
+import re
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.util import run_sync
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager
+
+from .files import write_whole
+from .progress import Progress, cells, collapse
+
+MARK = "HARNESS_RUN"
+"""Environment variable by which a run's processes are known, whoever their parent is by now."""
+
+TEXT_LIMIT = 1_000_000
+"""Characters kept of one output: what a browser still opens."""
+
+WATCH = f"exec({Path(__file__).with_name('watch.py').read_text(encoding='utf-8')!r}, dict())"
+TAKE = "__import__('IPython').get_ipython().harness_take({seconds})"
+LAST_WAIT = 1.0
+"""Seconds that threads which still run after the last cell are given, to end or to fail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a run may take; None is without limit.
+
+    Attributes:
+        cell: Seconds for one cell.
+        notebook: Seconds for everything, start-up included.
+        start: Seconds for the kernel to start.
+        memory: Bytes for the kernel and its children together, looked at every second.
+    """
+
+    cell: float | None = None
+    notebook: float | None = None
+    start: float = 60.0
+    memory: float | None = None
+
+
+NO_LIMITS = Limits()
+
+
+class Failed(Exception):
+    """A notebook did not pass; the message names the cell and says why."""
+
+
+class StrictEngine(NBClientEngine):
+    """The engine: what papermill's own does, and a verdict."""
+
+    @classmethod
+    def execute_notebook(
+        cls,
+        nb: nbformat.NotebookNode,
+        kernel_name: str,
+        output_path: str,
+        *,
+        limits: Limits = NO_LIMITS,
+        cwd: str | None = None,
+        **_: Any,
+    ) -> nbformat.NotebookNode:
+        """Execute a notebook in place; it is saved after each cell, whatever happens.
+
+        Raises:
+            Failed: If it did not pass.
+            KeyboardInterrupt: If it was stopped.
+        """
+        manager = _AtomicManager(nb, output_path, progress_bar=False)
+        manager.notebook_start()
+        client = _StrictClient(manager, kernel_name=kernel_name, limits=limits)
+        try:
+            client.execute(cwd=cwd)
+        except (Failed, KeyboardInterrupt) as failure:
+            nb.metadata["harness"] = {"failure": str(failure), "cell": client.cell}
+            raise
+        finally:
+            manager.notebook_complete()
+        return manager.nb
+
+
+class _AtomicManager(NotebookExecutionManager):
+    """Keeps papermill's record of a run; who reads the file never sees half of it."""
+
+    def save(self, **_: Any) -> None:
+        write_whole(Path(self.output_path), nbformat.writes(self.nb) + "\n")
+        self.last_save_time = self.now()
+
+
+class _StrictClient(PapermillNotebookClient):
+    """Runs the cells one by one and asks the kernel after each what papermill does not see."""
+
+    def __init__(self, manager: _AtomicManager, *, kernel_name: str, limits: Limits) -> None:
+        silent = logging.Logger("nbclient", level=logging.CRITICAL)  # failures are told once, here
+        super().__init__(manager, kernel_name=kernel_name, log=silent)
+        now = time.monotonic()
+        self._limits, self._ends = limits, now + (limits.notebook or math.inf)
+        self._cell_ends, self._count, self._mark = self._ends, 0, uuid.uuid4().hex
+        self._fault, self._progress = "", Progress()
+        self.cell: str | None = None  # id of the one that runs, or ran last
+        self.timeout_func, self.on_cell_executed = self._seconds_left, self._note_exit
+        self.startup_timeout = math.ceil(min(limits.start, limits.notebook or math.inf))
+        self.shell_timeout_interval = 1
+        self.iopub_timeout = 60
+        self.shutdown_kernel = "immediate"
+
+    def execute(self, *, cwd: str | None = None) -> None:
+        """Execute the cells; end the kernel and every process that came of it."""
+        try:
+            self._execute_cells(cwd)
+            self.set_widgets_metadata()
+            self.shutdown_kernel = "graceful"
+        except KeyboardInterrupt:
+            self._forget()
+            raise
+        finally:
+            if self.km is not None:
+                self._cleanup_kernel()
+            for process in self._processes():
+                cells.info("Ended a process that the notebook left: %s", _name(process))
+                with suppress(psutil.Error):
+                    process.kill()
+
+    def _start(self, cwd: str | None) -> None:
+        os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # no warnings of a debugger
+        env = os.environ | {MARK: self._mark}
+        env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
+        try:
+            self.create_kernel_manager()
+            self.start_new_kernel(cwd=cwd, env=env)
+            self.start_new_kernel_client()
+            info = self.wait_for_reply(self.kc.kernel_info())
+            faults = self._ask(None, WATCH)
+        except (OSError, RuntimeError) as error:
+            raise Failed(f"the kernel {self.kernel_name!r} did not start: {error}") from error
+        if faults:
+            raise Failed("; ".join(faults))
+        self.nb.metadata["language_info"] = info["content"]["language_info"]
+
+    async def _async_forget(self) -> None:
+        """End the tasks in whose midst an interrupt came."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    _forget = run_sync(_async_forget)
+
+    def _execute_cells(self, cwd: str | None) -> None:
+        heading, todo = "", []
+        for index, cell in enumerate(self.nb.cells):
+            if cell.cell_type == "markdown":
+                heading = (re.findall(r"^#+ +(.+?)[ #]*$", cell.source, re.M) or [heading])[-1]
+            elif cell.cell_type == "code" and cell.source.strip():
+                todo.append((index, cell, heading))
+        for number, (index, cell, heading) in enumerate(todo, start=1):
+            place = f"cell {number} of {len(todo)}"
+            cells.info(f"{place}: {heading}" if heading else place)
+            self.nb_man.cell_start(cell, index)
+            self.cell = cell.get("id")
+            self._progress = Progress()
+            try:
+                if number == 1:
+                    self._start(cwd)
+                self._execute_one(cell, index, wait=LAST_WAIT if number == len(todo) else 0)
+            except (Failed, KeyboardInterrupt) as error:
+                self.nb_man.cell_exception(cell, index)
+                reason = str(error) or "stopped by Ctrl-C"
+                if not isinstance(error.__cause__, CellExecutionError):  # else it shows it
+                    cell.outputs.append(_as_output(reason))
+                under = f" ({heading})" if heading else ""
+                raise type(error)(f"{place}{under}: {reason}") from error
+            finally:
+                self._progress.end()
+                self.nb_man.cell_complete(cell, index)
+
+    def _execute_one(self, cell: nbformat.NotebookNode, index: int, *, wait: float) -> None:
+        self._cell_ends = min(self._ends, time.monotonic() + (self._limits.cell or math.inf))
+        try:
+            self.execute_cell(cell, index)
+            faults = self._ask(cell, wait=wait)
+        except CellExecutionError as error:
+            raise Failed(f"{error.ename}: {error.evalue}") from error
+        except (CellTimeoutError, DeadKernelError) as error:
+            raise Failed(self._end()) from error
+        expected = "raises-exception" in cell.metadata.get("tags", [])
+        for output in cell.outputs:
+            # %run, %%capture and their like swallow an exception that they show.
+            if output.output_type == "error" and not expected:
+                faults.insert(0, f"{output.ename}: {output.evalue}")
+        if self._fault:
+            faults.append(self._fault)
+        if (cell.execution_count or 0) <= self._count:
+            faults.append("it was not executed in its turn; is it tagged to be skipped?")
+        self._count = cell.execution_count or 0
+        if faults:
+            raise Failed("; ".join(faults))
+
+    def _ask(
+        self, cell: nbformat.NotebookNode | None, code: str = "", *, wait: float = 0.0
+    ) -> list[str]:
+        """Return what went wrong in the kernel since it was asked last, besides exceptions."""
+        message = self.kc.execute(
+            code, silent=True, user_expressions={"faults": TAKE.format(seconds=wait)}
+        )
+        content = self.wait_for_reply(message, cell)["content"]
+        answer = content.get("user_expressions", {}).get("faults", {})
+        if answer.get("status") != "ok":
+            return [f"the kernel can't say what happened in it: {answer or content}"]
+        return list(ast.literal_eval(answer["data"]["text/plain"]))
+
+    def _note_exit(self, execute_reply: dict[str, Any], **_: Any) -> None:
+        payload = execute_reply["content"].get("payload", [])
+        if any(item.get("source") == "ask_exit" for item in payload):
+            self._fault = "it ended the kernel by exit() or quit()"
+
+    def process_message(
+        self, msg: dict[str, Any], cell: nbformat.NotebookNode, cell_index: int
+    ) -> nbformat.NotebookNode | None:
+        """Take a message of the running cell, as it comes."""
+        if time.monotonic() > self._cell_ends:
+            # A flood of messages would keep nbclient from ever looking at the clock.
+            raise asyncio.CancelledError
+        output = super().process_message(msg, cell, cell_index)
+        self._progress.message(msg["msg_type"], msg["content"])
+        return output
+
+    def output(
+        self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int
+    ) -> nbformat.NotebookNode | None:
+        """Add an output; a stream goes on where it stopped, and is kept to a readable size."""
+        made = super().output(outs, msg, display_id, cell_index)
+        if made is None:
+            return None
+        if made.output_type == "stream":
+            if len(outs) > 1 and outs[-2].get("name") == made.name:
+                outs.pop()
+                outs[-1].text += made.text
+                made = outs[-1]
+            made.text = _shorten(collapse(made.text))
+        elif "text/plain" in made.get("data", {}):
+            made.data["text/plain"] = _shorten(made.data["text/plain"])
+        return made
+
+    async def _async_check_alive(self) -> None:
+        """Look after the kernel: nbclient does so every second while a cell runs."""
+        await super()._async_check_alive()
+        limit = self._limits.memory
+        if limit:
+            used = 0
+            for process in self._processes():
+                with suppress(psutil.Error):
+                    used += process.memory_info().rss
+            if used > limit:
+                self._fault = f"it used {used / 1e9:.1f} GB of memory, over its {limit / 1e9:g} GB"
+                raise DeadKernelError(self._fault)
+
+    def _processes(self) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == self._mark:
+                    yield process
+
+    def _seconds_left(self, _: nbformat.NotebookNode) -> float | None:
+        # nbclient takes nothing, and less than that, for no limit.
+        left = max(self._cell_ends - time.monotonic(), 0.001)
+        return None if left == math.inf else left
+
+    def _end(self) -> str:
+        """Say why the kernel, or the wait for it, ended."""
+        now, limits, status = time.monotonic(), self._limits, self.km.provisioner.process.poll()
+        if self._fault:
+            return self._fault
+        if now > self._ends:
+            return f"the notebook took longer than its limit of {limits.notebook:g} s"
+        if now > self._cell_ends:
+            return f"it took longer than the limit of {limits.cell:g} s for a cell"
+        if status is None:
+            return f"what it printed did not arrive within {self.iopub_timeout} s"
+        if status < 0:
+            name = signal.Signals(-status).name
+            hint = ", which the system sends when memory runs out" if name == "SIGKILL" else ""
+            return f"the kernel was ended by {name}{hint}"
+        return f"the kernel exited with status {status}, and what follows could not run"
+
+
+def _as_output(reason: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output(
+        "error", ename="Failed", evalue=reason, traceback=[f"Failed: {reason}"]
+    )
+
+
+def _shorten(text: str) -> str:
+    if len(text) <= TEXT_LIMIT:
+        return text
+    half = TEXT_LIMIT // 2
+    note = f"[The harness keeps {TEXT_LIMIT:,} characters of an output; its middle is left out.]"
+    return f"{text[:half]}\n{note}\n{text[-half:]}"
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return f"{' '.join(process.cmdline())[:60]} (process {process.pid})"
+    return str(process.pid)

@@ -1,0 +1,98 @@
+"""What a report says first: how an execution ended, and the figures of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nbformat import NotebookNode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an execution ended.
+
+    Attributes:
+        status: Whether it passed.
+        verdict: The same in a few words.
+        detail: Why it did not pass.
+        cell: Id of the cell to look at.
+    """
+
+    status: Literal["passed", "failed"]
+    verdict: str
+    detail: str = ""
+    cell: str | None = None
+
+
+def judge(
+    notebook: NotebookNode,
+    record: Mapping[str, Any],
+    *,
+    failure: str | None = None,
+    cell: str | None = None,
+) -> Outcome:
+    """Say how an execution ended, by its cells and its record.
+
+    Args:
+        notebook: The executed notebook.
+        record: What `run.json` holds; empty if there is none.
+        failure: Why it did not pass, where the outputs alone don't show it.
+        cell: Id of the cell that `failure` is about.
+    """
+    code = [each for each in notebook.cells if each.cell_type == "code" and each.source.strip()]
+    ran = [each for each in code if each.execution_count is not None]
+    for each in code:
+        expected = "raises-exception" in each.metadata.get("tags", [])
+        for output in each.outputs:
+            if output.output_type == "error" and not expected and cell is None:
+                cell, failure = each.id, failure or f"{output.ename}: {output.evalue}"
+    if failure is not None:
+        count = next((each.execution_count for each in code if each.id == cell), None)
+        where = f" in cell [{count}]" if count else ""
+        return Outcome(status="failed", verdict=f"Failed{where}", detail=failure, cell=cell)
+    if len(ran) < len(code):
+        verdict = f"Stopped: {len(ran)} of {len(code)} cells executed"
+        return Outcome(status="failed", verdict=verdict, cell=ran[-1].id if ran else None)
+    checks = [check["status"] for check in record.get("checks", [])]
+    if failed := checks.count("failed"):
+        return Outcome(status="failed", verdict=f"{failed} of {len(checks)} checks failed")
+    verdict = f"Passed: {len(ran)} of {len(code)} cells executed"
+    if checks:
+        skipped = checks.count("skipped")
+        verdict = f"Passed: {checks.count('passed')} of {len(checks)} checks, {skipped} skipped"
+    return Outcome(status="passed", verdict=verdict)
+
+
+def figures_of(record: Mapping[str, Any], times: Mapping[str, Any]) -> dict[str, str]:
+    """Return what one looks at first, each figure with its name, ready to be shown.
+
+    Args:
+        record: What `run.json` holds; empty if there is none.
+        times: What papermill noted of the whole notebook, its `duration` in seconds among it.
+    """
+    figures = {}
+    metrics = record.get("metrics", {})
+    for name in sorted(metrics, key=lambda name: "accuracy" not in name):
+        if name.startswith("test_"):
+            share = "accuracy" in name
+            value = f"{100 * metrics[name]:.1f} %" if share else f"{metrics[name]:.4f}"
+            figures[name.replace("_", " ").capitalize()] = value
+    if "seconds" in record:
+        figures["Training"] = _duration(record["seconds"])
+    if times.get("duration"):
+        figures["Whole notebook"] = _duration(times["duration"])
+    if record.get("examples_per_second"):
+        figures["Examples/s"] = f"{record['examples_per_second']:,.0f}"
+    if "accelerator" in record:
+        figures["Device"] = record["accelerator"]["name"]
+    return figures
+
+
+def _duration(seconds: float) -> str:
+    """Return a length of time as people say it: 13.2 s, 12 min 5 s, 3 h 12 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
