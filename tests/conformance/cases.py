@@ -127,9 +127,9 @@ MATRIX = [
     ),
     Case(
         name="-p flag true for a bool",
-        cells=("print('fast is', fast is True)",),
+        cells=("print('flag', fast is True)",),
         parameters=("fast=true",),
-        shows="fast is True",
+        shows="flag True",
     ),
     Case(
         name="-p steps abc for an int",
@@ -169,7 +169,8 @@ MORE = [
     ),
     Case(
         name="a failed command whose output is assigned",
-        cells=("lines = !echo seen; exit 4\nprint(lines)",),
+        # What `lines = !…` becomes; IPython 7 itself can't read that under Python 3.12 and later.
+        cells=("lines = get_ipython().getoutput('echo seen; exit 4')\nprint(lines)",),
         fault="exit status 4",
         shows="seen",
     ),
@@ -183,7 +184,7 @@ MORE = [
         cells=("# tags: raises-exception\n!exit 6\n1 / 0",),
         fault="exit status 6",
     ),
-    Case(name="a command that may fail", cells=("!false || true\nlines = !false || true",)),
+    Case(name="a command that may fail", cells=("!false || true",)),
     Case(name="a failed %%bash", cells=("%%bash\nexit 3",), fault="CalledProcessError"),
     Case(
         name="an exception that is meant",

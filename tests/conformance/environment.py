@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from baking import Project
+
+SUITE = "CONFORMANCE_SUITE"
+"""Environment variable by which this suite's processes are told from another's."""
 
 NEEDS = ["ipykernel", "matplotlib", "nbconvert", "papermill", "pip"]
 """What the harness imports, and what its notebooks do; with the project's own versions."""
@@ -49,5 +53,6 @@ def build(folder: Path, project: Project, *more: str) -> Harness:
         "PYTHONPATH": str(project.path),
         "JUPYTER_PATH": str(folder / "jupyter"),
         "MPLBACKEND": "Agg",  # as on a machine without a display
+        SUITE: uuid.uuid4().hex,
     }
     return Harness(project=project, python=python, env=env)

@@ -52,11 +52,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def marked() -> list[str]:
-    """Name the processes that still carry the mark of a run."""
+    """Name the processes of this suite that still carry the mark of a run."""
     found = []
     for process in psutil.process_iter():
         try:
-            if "HARNESS_RUN" in process.environ() and process.status() != psutil.STATUS_ZOMBIE:
+            env = process.environ()
+            ours = env.get("CONFORMANCE_SUITE") == os.environ["CONFORMANCE_SUITE"]
+            if ours and "HARNESS_RUN" in env and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
             continue  # it ended meanwhile, or is not ours to look at

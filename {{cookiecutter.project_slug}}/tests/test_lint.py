@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ def test_a_good_notebook_is_without_fault(store: Store) -> None:
     [
         ("!pip install numpy", "when `!pip install numpy` fails"),
         ("%pip install numpy", "when `%pip install numpy` fails"),
-        ("files = !ls", "when `!ls` fails"),
+        # Colab's IPython 7.34 can't read this line on Python 3.12 and later.
+        ("files = !ls", "when `!ls` fails" if sys.version_info < (3, 12) else "is not Python"),
         ("if note:\n    !rm x", "when `!rm x` fails"),
         ("import matplotlib.pyplot as plt; plt.show()", "its plot has no alt text"),
         ("open('/home/ada/data.csv')", "it names /home/ada, which is on one machine only"),
