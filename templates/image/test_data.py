@@ -16,14 +16,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return load(Config(), cache=tmp_path_factory.mktemp("cache"))
 
 
-def test_there_are_4000_digits_to_train_on_and_1000_to_test_on(data: Data) -> None:
-    assert data.x_train.shape == (4000, 32, 32, 1)
+def test_there_are_3600_digits_to_train_on_and_1400_that_stay_unseen(data: Data) -> None:
+    assert data.x_train.shape == (3600, 32, 32, 1)
+    assert data.x_validation.shape == (400, 32, 32, 1)
     assert data.x_test.shape == (1000, 32, 32, 1)
     assert data.x_train.dtype == np.uint8
 
 
-def test_every_class_is_alike_in_both_parts(data: Data) -> None:
-    assert np.bincount(data.y_train).tolist() == [400] * 10
+def test_every_class_is_alike_in_all_parts(data: Data) -> None:
+    assert np.bincount(data.y_train).tolist() == [360] * 10
+    assert np.bincount(data.y_validation).tolist() == [40] * 10
     assert np.bincount(data.y_test).tolist() == [100] * 10
 
 

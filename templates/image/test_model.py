@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small import small_data
 
 from {{ cookiecutter.__package }}.config import Config
+from {{ cookiecutter.__package }}.errors import UserError
 from {{ cookiecutter.__package }}.model import build_model, image_network
 
 
@@ -30,6 +33,13 @@ def test_it_takes_any_shape_and_gives_probabilities(
     answers = network.predict(pictures, verbose=0)
     assert answers.shape == (5, classes)
     assert answers.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4,), (21, 40, 1)])
+def test_what_is_no_picture_or_too_small_is_refused(shape: tuple[int, ...]) -> None:
+    data = replace(small_data(), x_train=np.zeros((64, *shape), np.uint8))
+    with pytest.raises(UserError, match="this network takes pictures"):
+        build_model(data, Config())
 
 
 def test_the_seed_alone_decides_the_first_weights() -> None:

@@ -81,7 +81,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def all_texts(data: corpus.Data) -> list[str]:
-    return [data.text(row) for row in (*data.x_train, *data.x_test)]
+    return [data.text(row) for row in (*data.x_train, *data.x_validation, *data.x_test)]
+
+
+def repeated_texts(data: corpus.Data) -> int:
+    """Return how many texts of one part are in another part, too."""
+    parts = (data.x_train, data.x_validation, data.x_test)
+    different = [{row.tobytes() for row in part} for part in parts]
+    return sum(map(len, different)) - len(set.union(*different))
 
 
 @pytest.mark.parametrize(
@@ -128,9 +135,7 @@ def test_no_tested_text_is_trained_on(site: Path, tmp_path: Path) -> None:
     # Different texts that look the same within the words that the model sees.
     texts = [f"Compute {'the same value ' * 20} of row{i}" for i in range(40)]
     install(site, "libalpha", {"alike.py": functions(*texts)})
-    data = corpus.load(SMALL, cache=tmp_path)
-    trained = {row.tobytes() for row in data.x_train}
-    assert not [row for row in data.x_test if row.tobytes() in trained]
+    assert repeated_texts(corpus.load(SMALL, cache=tmp_path)) == 0
 
 
 def test_words_are_known_from_the_training_texts_alone(site: Path, tmp_path: Path) -> None:
@@ -160,12 +165,13 @@ def test_texts_are_cut_and_padded_at_their_end(site: Path, tmp_path: Path) -> No
     assert all(not row[10:].any() for row in data.x_train if not row[10])
 
 
-def test_every_class_has_the_same_share_in_both_parts(site: Path, tmp_path: Path) -> None:
+def test_every_class_has_the_same_share_in_training_and_test(site: Path, tmp_path: Path) -> None:
     data = corpus.load(SMALL, cache=tmp_path)
     assert data.class_names == ("libalpha", "libbeta")
-    assert np.bincount(data.y_train).tolist() == [72, 48]
+    assert np.bincount(data.y_train).tolist() == [65, 43]
     assert np.bincount(data.y_test).tolist() == [18, 12]
-    for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
+    for part in ("train", "validation", "test"):
+        x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
         assert ["sort" in data.text(row) for row in x] == (y == 0).tolist()
 
 
@@ -252,8 +258,8 @@ def test_an_unknown_data_set_is_refused_with_the_choices() -> None:
 def test_the_preview_shows_each_class_with_its_count_and_a_text(site: Path, tmp_path: Path) -> None:
     data = corpus.load(SMALL, cache=tmp_path)
     figure, alt = corpus.preview(data)
-    assert "libalpha: 72, such as “sort the [library] items" in alt
-    assert "libbeta: 48, such as “draw the [library] items" in alt
+    assert "libalpha: 65, such as “sort the [library] items" in alt
+    assert "libbeta: 43, such as “draw the [library] items" in alt
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg")
     assert "libbeta" in drawn.getvalue()
@@ -261,7 +267,7 @@ def test_the_preview_shows_each_class_with_its_count_and_a_text(site: Path, tmp_
 
 def test_the_six_libraries_give_thousands_of_texts_without_their_names(tmp_path: Path) -> None:
     data = corpus.load(Config(), cache=tmp_path)
-    counts = np.bincount(data.y_train) + np.bincount(data.y_test)
+    counts = sum(np.bincount(y) for y in (data.y_train, data.y_validation, data.y_test))
     assert data.class_names == tuple(docstrings.LIBRARIES)
     assert counts.sum() > 12_000
     assert counts.min() > 1_000
@@ -269,8 +275,7 @@ def test_the_six_libraries_give_thousands_of_texts_without_their_names(tmp_path:
     names = re.compile("numpy|scipy|pandas|matplotlib|scikit|sklearn|keras|tensorflow")
     assert [word for word in data.vocabulary if names.search(word)] == []
     assert {"np", "sp", "pd", "plt", "mpl", "tf"}.isdisjoint(data.vocabulary)
-    trained = {row.tobytes() for row in data.x_train}
-    assert not [row for row in data.x_test if row.tobytes() in trained]
+    assert repeated_texts(data) == 0
 
 
 @pytest.fixture
@@ -303,7 +308,8 @@ def reuters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_newswires_are_one_setting_away(reuters: Path, tmp_path: Path) -> None:
     config = Config(dataset="reuters", vocabulary_size=100, sequence_length=20)
     data = corpus.load(config, cache=tmp_path)
-    assert data.x_train.shape == (40, 20)
+    assert data.x_train.shape == (36, 20)
+    assert data.x_validation.shape == (4, 20)
     assert data.x_test.shape == (10, 20)
     assert data.x_train.dtype == data.y_train.dtype == np.int32
     assert data.vocabulary[:5] == ("", "[START]", "[UNK]", "[UNUSED]", "term1")
@@ -317,7 +323,7 @@ def test_the_newswires_are_one_setting_away(reuters: Path, tmp_path: Path) -> No
         " ".join(["[START]", *(f"term{w}" if w < 97 else "[UNK]" for w in newswire)][:20]): label
         for newswire, label in zip(stored["x"], stored["y"], strict=True)
     }
-    labels = [*data.y_train, *data.y_test]
+    labels = [*data.y_train, *data.y_validation, *data.y_test]
     assert [known[text] for text in all_texts(data)] == labels
     assert "earn" in corpus.preview(data, classes=46)[1]
 

@@ -1,7 +1,8 @@
-"""A training that can be killed at any instant: `python killable.py PLACE`.
+"""A training that can be killed at any instant: `python killable.py PLACE [SETTINGS]`.
 
 It checkpoints after every step, so that most instants lie inside the writing of one, and ends by
-printing what a run must end with however often it was killed.
+printing what a run must end with however often it was killed. SETTINGS is JSON. Under `TF_CONFIG`
+it is one of several workers.
 """
 
 from __future__ import annotations
@@ -10,21 +11,33 @@ import json
 import sys
 from pathlib import Path
 
+import keras
 from small import small_data
 
 from {{ cookiecutter.__package }}.config import Config
 from {{ cookiecutter.__package }}.model import build_model
 from {{ cookiecutter.__package }}.training import loop
+from {{ cookiecutter.__package }}.training.delivery import weights_sha256
+from {{ cookiecutter.__package }}.training.distribution import find_devices
 from {{ cookiecutter.__package }}.training.folders import RunFolders
+
+SETTINGS = {"epochs": 10, "batch_size": 16, "warmup": 0.2, "precision": "mixed_float16"}
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    loop.STEPS_PER_CALL = 1
-    config = Config(epochs=40, batch_size=16, checkpoint_seconds=0.0)
+    given = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+    config = Config(checkpoint_seconds=0.0, **SETTINGS | given)
+    loop.SECONDS_PER_CALL = 0.0
+    devices = find_devices()
+    keras.config.set_dtype_policy(config.precision)
     data = small_data()
-    model = build_model(data, config)
+    with devices.strategy.scope():
+        model = build_model(data, config)
     print("ready", flush=True)
-    folders = RunFolders("killed", scratch=place / "scratch", persistent=place / "kept")
-    training = loop.train(model, data, config, folders=folders)
+    scratch = place / f"scratch-{devices.worker}"
+    folders = RunFolders("killed", scratch=scratch, persistent=place / "kept", writes=devices.chief)
+    training = loop.train(
+        model, data, config, folders=folders, devices=devices, precision=config.precision
+    )
     history = [{**record, "seconds": None} for record in training.history]
-    print(json.dumps({"weights": loop.weights_sha256(model), "history": history}))
+    print(json.dumps({"weights": weights_sha256(model), "history": history}))

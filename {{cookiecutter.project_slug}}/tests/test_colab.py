@@ -1,4 +1,4 @@
-"""The machine, the accelerator and Drive, with Colab's parts replaced by small ones."""
+"""The machine: where the code runs, what is installed there, and when it is given back."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import importlib.metadata
 import sys
 import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from {{ cookiecutter.__package }}.colab import accelerator, drive, environment
-from {{ cookiecutter.__package }}.colab.files import publish
+from {{ cookiecutter.__package }}.colab import (
+    drive,
+    driver,
+    environment,
+    machine,
+)
+from {{ cookiecutter.__package }}.config import Config
 from {{ cookiecutter.__package }}.errors import UserError
+from {{ cookiecutter.__package }}.training.run import Run
 
 
 @pytest.mark.parametrize(
@@ -81,115 +86,101 @@ def test_an_installation_that_fails_is_loud(
         environment.install_missing(file)
 
 
-def test_a_demanded_gpu_that_is_not_there_stops_with_the_menu_path(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import tensorflow as tf
-
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    with pytest.raises(UserError, match="Runtime → Change runtime type"):
-        accelerator.choose("gpu")
-
-
-def test_a_choice_that_comes_too_late_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tensorflow as tf
-
-    def too_late(devices: list[Any], kind: str) -> None:
-        raise RuntimeError("Visible devices cannot be modified after being initialized")
-
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
-    monkeypatch.setattr(tf.config, "set_visible_devices", too_late)
-    with pytest.raises(UserError, match="Restart session"):
-        accelerator.choose("cpu")
-
-
-def test_a_device_is_verified_by_work() -> None:
-    assert "agrees with NumPy" in accelerator.verify("/CPU:0")
-
-
-def test_work_done_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tensorflow as tf
-
-    # Another context, which leaves the choice of the device to TensorFlow.
-    monkeypatch.setattr(tf, "device", lambda name: tf.init_scope())
-    with pytest.raises(UserError, match="was computed on"):
-        accelerator.verify("/TPU:0")
-
-
-def test_a_wrong_product_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tensorflow as tf
-
-    monkeypatch.setattr(tf, "matmul", lambda a, b: a + b)
-    with pytest.raises(UserError, match="is off by"):
-        accelerator.verify("/CPU:0")
-
-
-@pytest.mark.skipif("not __import__('tensorflow').config.list_physical_devices('GPU')")
-def test_the_gpu_works() -> None:
-    assert accelerator.choose("gpu").kind == "gpu"
-
-
-def colab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mount: Any) -> Path:
-    """Make this process look like Colab, with `mount` as its `drive.mount`."""
-    module = types.ModuleType("google.colab")
-    module.drive = types.SimpleNamespace(mount=mount)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "google.colab", module)
-    hostname = tmp_path / "hostname"
-    hostname.touch()
-    monkeypatch.setattr(drive, "HOSTNAME_FILE", hostname)
-    return tmp_path / "drive"
-
-
-def test_drive_is_mounted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mounted: list[str] = []
-
-    def mount(point: str) -> None:
-        mounted.append(point)
-        (Path(point) / "My Drive").mkdir(parents=True)
-
-    point = colab(monkeypatch, tmp_path, mount)
-    assert drive.mount(point) == drive.mount(point) == point / "My Drive"
-    assert mounted == [str(point)]
-
-
-def test_a_refused_drive_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(point: str) -> None:
-        raise ValueError("mount failed")
-
-    point = colab(monkeypatch, tmp_path, refuse)
-    with pytest.raises(UserError, match=r"mount failed\. Run this cell again"):
-        drive.mount(point)
-
-
-def test_without_a_page_of_colab_nothing_is_waited_for(
+def test_what_is_named_is_found_in_kaggles_data_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drive, "HOSTNAME_FILE", tmp_path / "missing")
-    with pytest.raises(UserError, match="no page of Colab"):
-        drive.mount(tmp_path / "drive")
+    monkeypatch.setattr(environment, "KAGGLE_INPUT", tmp_path)
+    monkeypatch.setattr(environment, "where", lambda: "kaggle")
+    pack = tmp_path / "datasets/somebody/birds/pack"
+    pack.mkdir(parents=True)
+    assert environment.locate("pack") == pack
+    assert environment.locate(str(tmp_path / "datasets")) == tmp_path / "datasets"
+    assert environment.locate("nothing") == Path("nothing")
+    (tmp_path / "another/pack").mkdir(parents=True)
+    with pytest.raises(UserError, match="Several attached data sets hold pack"):
+        environment.locate("pack")
+    monkeypatch.setattr(environment, "where", lambda: "local")
+    assert environment.locate("pack") == Path("pack")
 
 
-def test_results_stay_with_the_project_where_there_is_no_drive(tmp_path: Path) -> None:
-    here = environment.detect()
-    assert drive.places(here, root=tmp_path).persistent in (tmp_path, drive.KAGGLE_WORKING)
-    chosen = drive.places(here, root=tmp_path, persistent=str(tmp_path / "mine"))
-    assert chosen.persistent == tmp_path / "mine"
+def test_the_drivers_gpus_belong_to_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = (driver.Gpu(name="Tesla T4", memory_mib=15360),)
+    found = driver.Driver(source="NVML", version="570.1", cuda="12.8", gpus=gpus)
+    monkeypatch.setattr(environment, "inventory", lambda: found)
+    machine = environment.detect()
+    assert "Tesla T4 with 15.0 GiB" in str(machine)
+    assert "CUDA up to 12.8" in machine.facts()["NVIDIA"]
 
 
-def test_a_folder_proves_that_it_keeps_files(tmp_path: Path) -> None:
-    assert "64 KiB" in drive.round_trip(tmp_path / "new")
-    assert list((tmp_path / "new").iterdir()) == []
+class Colab:
+    """A machine of Colab's, which notes in which order Drive is flushed and it is given back."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.drive = folder / "drive"
+        monkeypatch.setattr(machine, "where", lambda: "colab")
+        monkeypatch.setattr(drive, "MOUNTPOINT", self.drive)
+        monkeypatch.setattr(drive, "unmount", lambda: self.events.append("flushed"))
+        module = types.ModuleType("google.colab")
+        unassign = types.SimpleNamespace(unassign=lambda: self.events.append("given back"))
+        module.runtime = unassign  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "google.colab", module)
 
 
-def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file can't be written"):
-        drive.round_trip(tmp_path / "file")
+@pytest.fixture
+def colab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Colab:
+    return Colab(tmp_path, monkeypatch)
 
 
-def test_a_published_file_is_the_same_and_alone(tmp_path: Path) -> None:
-    source = tmp_path / "source.bin"
-    source.write_bytes(bytes(range(256)))
-    copy = publish(source, tmp_path / "kept")
-    assert copy.read_bytes() == source.read_bytes()
-    assert list((tmp_path / "kept").iterdir()) == [copy]
+def test_a_machine_is_given_back_after_drive_has_everything(colab: Colab) -> None:
+    machine.give_back(colab.drive / "My Drive/project/runs/first")
+    assert colab.events == ["flushed", "given back"]
+
+
+def test_a_machine_that_holds_the_results_is_not_given_back(colab: Colab, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="would be deleted with it"):
+        machine.give_back(tmp_path / "runs/first")
+    assert colab.events == []
+
+
+def test_a_machine_whose_drive_is_not_flushed_stays(
+    colab: Colab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise UserError("Drive has not taken everything")
+
+    monkeypatch.setattr(drive, "unmount", fail)
+    with pytest.raises(UserError, match="not taken everything"):
+        machine.give_back(colab.drive / "My Drive/project/runs/first")
+    assert colab.events == []
+
+
+def test_only_colabs_machines_are_given_back(
+    colab: Colab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "where", lambda: "local")
+    machine.give_back(colab.drive / "My Drive/project/runs/first")
+    assert "only a machine of Colab's" in capsys.readouterr().out
+    assert colab.events == []
+
+
+@pytest.mark.parametrize(
+    ("unsaved", "checks", "reason"),
+    [
+        ("Errno 5", ("checkpoints", "model"), "Errno 5"),
+        ("", ("checkpoints",), "model"),
+        ("", ("model",), "checkpoints"),
+    ],
+)
+def test_a_run_that_is_not_kept_keeps_its_machine(
+    colab: Colab, unsaved: str, checks: tuple[str, ...], reason: str
+) -> None:
+    run = Run(Config())
+    run.folders = types.SimpleNamespace(  # type: ignore[assignment]
+        wait=lambda: unsaved, kept=colab.drive / "My Drive/project/runs/first"
+    )
+    for name in ("checkpoints", "model"):
+        run.record.check(name, "passed" if name in checks else "failed", "")
+    with pytest.raises(UserError, match=f"not everything is kept: {reason}"):
+        run.disconnect()
+    assert colab.events == []

@@ -12,13 +12,14 @@ from small import small_data
 
 from {{ cookiecutter.__package }} import __main__ as command_line
 from {{ cookiecutter.__package }} import data as data_module
+from {{ cookiecutter.__package }}.colab import accelerator
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         command_line.main(["--help"])
     assert done.value.code == 0
-    assert {"doctor", "train"} <= set(capsys.readouterr().out.split())
+    assert {"doctor", "benchmark", "train"} <= set(capsys.readouterr().out.split())
 
 
 def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +40,37 @@ def test_doctor_prints_json_and_nothing_else(capsys: pytest.CaptureFixture[str])
     statuses = {check["name"]: check["status"] for check in found["checks"]}
     assert statuses["environment"] == "passed"
     assert code == (1 if "failed" in statuses.values() else 0)
+
+
+def test_doctor_prints_the_machine_and_the_checks_as_a_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command_line.main(["doctor", "--accelerator", "cpu"])
+    lines = capsys.readouterr().out.splitlines()
+    names = [line[2:].split()[0] for line in lines]
+    assert names == ["place", "Python", "processors", "memory", "disk", "NVIDIA", "pins", "gpu"]
+    assert "accelerator=cpu" in lines[-1]
+
+
+def test_doctor_fails_when_the_gpu_is_not_usable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = accelerator.Accelerator(
+        kind="cpu", name="CPU", count=0, precisions=("float32",), status="failed", checked="why"
+    )
+    monkeypatch.setattr(accelerator, "choose", lambda *wanted, **settings: broken)
+    assert command_line.main(["doctor"]) == 1
+    assert f"✖ {'gpu':<10} CPU: why" in capsys.readouterr().out
+
+
+def test_the_benchmark_prints_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data_module, "load", lambda config, cache: small_data())
+    assert command_line.main(["benchmark", "--scale", "0.01"]) == 0
+    printed = capsys.readouterr().out
+    assert "32×7×7×3 convolution of 1×100×100×3" in printed
+    assert "10 training steps" in printed
 
 
 def test_doctor_answers_without_tensorflow(

@@ -17,7 +17,7 @@ def knob(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] = (),
-    learns: bool = True,
+    fixed: bool = True,
 ) -> Any:
     """Declare a setting.
 
@@ -26,11 +26,11 @@ def knob(
         help: One sentence for `--help` and for whoever reads this file.
         low, high: Smallest and largest allowed value, both included.
         choices: The allowed values, where there are only a few.
-        learns: Whether another value gives other weights. A run refuses to go on with
-            checkpoints that were made under other values of these settings.
+        fixed: Whether a run has to keep it from its beginning to its end, because what it learns
+            depends on it. A run refuses to go on under another value.
     """
     limits = {"low": low, "high": high, "choices": tuple(choices)}
-    return field(default=default, metadata={"help": help, "learns": learns, **limits})
+    return field(default=default, metadata={"help": help, "fixed": fixed, **limits})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,28 +44,64 @@ class Config:
     run_name: str = knob(
         "first",
         "name of the run: a known name goes on where it stopped, a new one starts afresh",
-        learns=False,
+        fixed=False,
+    )
+    data: str = knob(
+        "",
+        "folder of packed examples (see the command pack); empty: what load in data.py returns",
+        fixed=False,  # their fingerprint is fixed
     )
     persistent: str = knob(
         "",
         "folder that outlives the machine; empty: Drive in Colab, /kaggle/working on Kaggle,"
         " the project's own folder elsewhere",
-        learns=False,
+        fixed=False,
     )
     accelerator: str = knob(
         "auto",
         "gpu: stop at once if there is none; cpu: leave a GPU alone; auto: take what is there",
         choices=("auto", "gpu", "cpu"),
-        learns=False,
+        fixed=False,
+    )
+    gpu: int = knob(-1, "which of several GPUs, counted from 0; -1: all", low=-1, fixed=False)
+    gpu_memory_limit: int = knob(
+        0, "MiB to take of each GPU; 0: as much as is needed, when it is", low=0, fixed=False
     )
     checkpoint_seconds: float = knob(
-        60.0, "time between checkpoints, where an interrupted run goes on", low=0.0, learns=False
+        60.0, "time between checkpoints, where an interrupted run goes on", low=0.0, fixed=False
     )
     max_hours: float = knob(
-        0.0, "save and stop after this time; 0: no limit", low=0.0, high=10_000.0, learns=False
+        0.0, "save and stop after this time; 0: no limit", low=0.0, high=10_000.0, fixed=False
     )
     stop_after_steps: int = knob(
-        0, "save and stop after this step of the run, for a try; 0: no limit", low=0, learns=False
+        0, "save and stop after this step of the run, for a try; 0: no limit", low=0, fixed=False
+    )
+    early_stopping: int = knob(
+        0, "stop after so many epochs without a better one; 0: never", low=0, fixed=False
+    )
+    best_by: str = knob(
+        "val_accuracy",
+        "what makes an epoch better than another",
+        choices=("val_accuracy", "val_loss"),
+    )
+    deliver: str = knob(
+        "best",
+        "whose weights model.keras has: the best epoch's, or those of the last step",
+        choices=("best", "last"),
+        fixed=False,
+    )
+    tensorboard: bool = knob(False, "write logs for TensorBoard into the run's folder", fixed=False)
+    precision: str = knob(
+        "float32",
+        "what the layers compute in; auto: the fastest that the accelerator is made for",
+        choices=("auto", "float32", "mixed_float16", "mixed_bfloat16"),
+        fixed=False,  # what it comes to is fixed: see training/precision.py
+    )
+    xla: str = knob(
+        "auto",
+        "compile the model's computation; auto: on a GPU, if every layer can be compiled",
+        choices=("auto", "on", "off"),
+        fixed=False,  # as above
     )
     deterministic: bool = knob(
         False, "the same weights from a GPU every time, at the price of slower kernels"
@@ -80,7 +116,7 @@ class Config:
         0, "fixes the split, the order of the data and every random number", low=0, high=2**31 - 1
     )
 {% if cookiecutter.task == "image" %}
-    epochs: int = knob(15, "passes over the training data", low=1)
+    epochs: int = knob(15, "passes over the training data", low=1, fixed=False)
     batch_size: int = knob(32, "examples per step", low=1)
     learning_rate: float = knob(
         2e-3, "highest learning rate; it falls to zero along a cosine", low=1e-8, high=10.0
@@ -98,7 +134,7 @@ class Config:
         "docstrings: which library does a docstring come from; reuters: the Reuters newswires",
         choices=("docstrings", "reuters"),
     )
-    epochs: int = knob(5, "passes over the training data", low=1)
+    epochs: int = knob(5, "passes over the training data", low=1, fixed=False)
     batch_size: int = knob(32, "examples per step", low=1)
     learning_rate: float = knob(
         5e-3, "highest learning rate; it falls to zero along a cosine", low=1e-8, high=10.0
@@ -113,9 +149,9 @@ class Config:
         if wrong:
             raise UserError("Wrong settings:\n" + "\n".join(f"  {text}" for text in wrong))
 
-    def learning(self) -> dict[str, Any]:
-        """Return the settings that decide which weights come out, by name."""
-        return {s.name: getattr(self, s.name) for s in fields(self) if s.metadata["learns"]}
+    def fixed(self) -> dict[str, Any]:
+        """Return the settings that a run has to keep, by name."""
+        return {s.name: getattr(self, s.name) for s in fields(self) if s.metadata["fixed"]}
 
     def as_dict(self) -> dict[str, Any]:
         """Return all settings by name, as `run.json` records them."""

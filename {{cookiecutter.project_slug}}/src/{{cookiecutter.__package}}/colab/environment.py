@@ -15,9 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from .driver import Driver, inventory
 
-HOSTNAME_FILE = Path("/var/colab/hostname")
+MACHINE = Path(os.environ.get("SIMULATED_MACHINE", "/"))
+"""Where /content, /var/colab and /kaggle are: a test that simulates them has its own folder."""
+
+HOSTNAME_FILE = MACHINE / "var/colab/hostname"
 """Exists on the machines that Colab's page is connected to."""
+
+KAGGLE_INPUT = MACHINE / "kaggle/input"
+"""Where Kaggle puts the data sets that are attached to a notebook; it can't be written."""
+
+NO_TENSORFLOW = (
+    "This runtime has no TensorFlow: Colab's TPU runtimes hold none. Choose another one:"
+    " Runtime → Change runtime type → T4 GPU (or CPU) → Save, then Runtime → Run all."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +43,7 @@ class Environment:
         cpus: Processors that this process may use.
         ram_gib: Memory in GiB; None where the system doesn't tell.
         disk_free_gib: Free space of the working folder's disk, in GiB.
+        driver: What NVIDIA's driver says of the GPUs; None where there is no such driver.
     """
 
     where: str
@@ -39,13 +52,26 @@ class Environment:
     cpus: int
     ram_gib: float | None
     disk_free_gib: float
+    driver: Driver | None = None
 
     def __str__(self) -> str:
         release = f" ({self.release})" if self.release else ""
         ram = f", {self.ram_gib} GiB of memory" if self.ram_gib else ""
         processors = "1 processor" if self.cpus == 1 else f"{self.cpus} processors"
         disk = f"{self.disk_free_gib} GiB of disk free"
-        return f"{self.where}{release}, Python {self.python}, {processors}{ram}, {disk}"
+        gpus = f", {self.driver}" if self.driver else ""
+        return f"{self.where}{release}, Python {self.python}, {processors}{ram}, {disk}{gpus}"
+
+    def facts(self) -> dict[str, str]:
+        """Return what there is to know, by name and in words."""
+        return {
+            "place": f"{self.where} {self.release}".strip(),
+            "Python": self.python,
+            "processors": str(self.cpus),
+            "memory": "unknown" if self.ram_gib is None else f"{self.ram_gib} GiB",
+            "disk": f"{self.disk_free_gib} GiB free",
+            "NVIDIA": str(self.driver or "no driver answers"),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +112,29 @@ def detect() -> Environment:
         cpus=cpus or 1,
         ram_gib=None if ram is None else round(ram, 1),
         disk_free_gib=round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
+        driver=inventory(),
     )
+
+
+def locate(path: str) -> Path:
+    """Return a file or folder that the user names; `~` is the home folder.
+
+    On Kaggle, what is not there is searched by its name in the attached data sets, whose folders
+    are known only when the notebook runs.
+
+    Raises:
+        UserError: If several data sets hold something of this name.
+    """
+    named = Path(path).expanduser()
+    if named.exists() or where() != "kaggle":
+        return named
+    found = sorted(KAGGLE_INPUT.rglob(named.name))
+    if len(found) > 1:
+        listed = "\n".join(f"  {each}" for each in found)
+        raise UserError(
+            f"Several attached data sets hold {named.name}:\n{listed}\nName one of these paths."
+        )
+    return found[0] if found else named
 
 
 def pinned_runtime(requirements: Path) -> str:
@@ -157,10 +205,7 @@ def install_missing(requirements: Path) -> list[str]:
             f"  {Path(sys.executable).name} -m pip install -r {requirements.name}"
         )
     if "tensorflow" in missing:
-        raise UserError(
-            "This runtime has no TensorFlow: Colab's TPU runtimes hold none. Choose another one:"
-            " Runtime → Change runtime type → T4 GPU (or CPU)."
-        )
+        raise UserError(NO_TENSORFLOW)
     lines = [b for b in _blocks(requirements) if re.split(r"[=\s]", b, maxsplit=1)[0] in missing]
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder) / "missing.txt"

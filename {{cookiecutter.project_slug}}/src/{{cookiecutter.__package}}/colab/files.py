@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from tqdm import tqdm
+
+from ..errors import UserError
+
+CHUNK = 1 << 20
+
+ADVICE = {
+    errno.ENOTCONN: "the connection to Drive was lost",
+    errno.EIO: "Drive refused: it is full, or a quota of the account is used up for today",
+    errno.ENOSPC: "it is full; Drive's trash counts, too: https://drive.google.com/drive/trash",
+    errno.EDQUOT: "the account's storage is used up; Drive's trash counts, too",
+    errno.EROFS: "it can only be read",
+}
+"""What an error of the system means where the folder may be on Drive."""
+
+
+def explain(error: OSError) -> str:
+    """Return a system's error in words that its reader can act upon."""
+    said = str(error.strerror or error)
+    return f"{said} ({ADVICE[error.errno]})" if error.errno in ADVICE else said
 
 
 def sha256_of(path: Path) -> str:
@@ -23,11 +49,18 @@ def write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def publish(source: Path, folder: Path) -> Path:
+def publish(
+    source: Path, folder: Path, *, moved: Callable[[int], object] = lambda size: None
+) -> Path:
     """Copy a closed file into a folder and verify the copy by reading it back.
 
     For places like Drive, which are slow, asynchronous and may go away: the copy takes its final
     name only once its bytes are right, so that nobody finds half a file under it.
+
+    Args:
+        source: A file that nobody writes to any more.
+        folder: Where the copy goes, under the same name; an older one there is replaced.
+        moved: Called with the number of bytes after each that was written or read back.
 
     Returns:
         The path of the copy.
@@ -36,14 +69,62 @@ def publish(source: Path, folder: Path) -> Path:
         OSError: If the copy can't be written, or doesn't hold the source's bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{source.name}.partial"
-    digest = hashlib.sha256()
-    with source.open("rb") as reader, partial.open("wb") as writer:
-        while chunk := reader.read(1 << 20):
-            digest.update(chunk)
-            writer.write(chunk)
-        writer.flush()
-        os.fsync(writer.fileno())
-    if sha256_of(partial) != digest.hexdigest():
-        raise OSError(f"{partial} does not hold what was written to it")
-    return partial.replace(folder / source.name)
+    target, partial = folder / source.name, folder / f".{source.name}.partial"
+    written, read = hashlib.sha256(), hashlib.sha256()
+    try:
+        with source.open("rb") as reader, partial.open("wb") as writer:
+            while chunk := reader.read(CHUNK):
+                written.update(chunk)
+                writer.write(chunk)
+                moved(len(chunk))
+            writer.flush()
+            os.fsync(writer.fileno())
+        with partial.open("rb") as reader:
+            while chunk := reader.read(CHUNK):
+                read.update(chunk)
+                moved(len(chunk))
+        if read.digest() != written.digest():
+            raise OSError(f"{partial} does not hold what was written to it")
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one that tells
+            discard(partial)
+        raise
+    if target.exists():
+        # Replaced on Drive, a file goes to the trash as it is, and its size counts there.
+        discard(target.replace(folder / f".{source.name}.old.partial"))
+    return partial.replace(target)
+
+
+def discard(path: Path) -> None:
+    """Empty a file, then delete it: what is deleted on Drive goes to the trash and counts there.
+
+    Raises:
+        OSError: If it can't be deleted; one that isn't there is no error.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        with path.open("r+b") as file:  # rclone's mount can't truncate a closed one
+            file.truncate()
+        path.unlink()
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what can't be finished.
+
+    Raises:
+        UserError: If the folder's disk has fewer free bytes than needed.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder} has {free / 1e9:.2f} GB free, but {needed / 1e9:.2f} GB are needed. Delete"
+            " what is not needed there, or choose a folder on another disk."
+        )
+
+
+def progress_bar(total: int, description: str, *, unit: str = "B") -> tqdm:
+    """Return a progress bar that moves in notebooks and terminals, and is silent in logs."""
+    moving = "ipykernel" in sys.modules or sys.stdout.isatty()
+    return tqdm(
+        total=total, desc=description, unit=unit, unit_scale=True, disable=not moving,
+        file=sys.stdout, mininterval=0.5,
+    )  # fmt: skip

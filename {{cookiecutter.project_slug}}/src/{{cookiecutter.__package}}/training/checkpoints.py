@@ -19,7 +19,7 @@ import numpy as np
 from ..colab.files import sha256_of, write_whole
 from ..errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 """How many checkpoints stay in a folder: the newest, and one in case it can't be read."""
 
@@ -30,15 +30,30 @@ class Checkpoint:
 
     Attributes:
         step: Optimizer steps made so far.
-        arrays: The values of the variables, in the order in which they were given.
+        names: The names of the variables: of the model, its random numbers' state included, and
+            of the optimizer.
+        arrays: Their values, in the same order.
+        best: The weights of the best epoch so far; empty before the first epoch ends.
+        sums: Of the epoch under way: the sums of the losses and of the accuracies of its examples.
         history: One record per finished epoch.
-        identity: What the run is made of: its settings and its data's fingerprint.
+        identity: What a run has to keep from its beginning to its end: settings that decide what
+            it learns, and its data's fingerprint.
+        settings: All settings, for whoever reads the manifest.
     """
 
     step: int
+    names: Sequence[str]
     arrays: Sequence[np.ndarray]
+    best: Sequence[np.ndarray]
+    sums: Sequence[float]
     history: Sequence[dict[str, Any]]
     identity: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all arrays: about what the checkpoint takes on a disk."""
+        return sum(array.nbytes for array in (*self.arrays, *self.best))
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> tuple[Path, Path]:
@@ -50,16 +65,25 @@ def save(folder: Path, checkpoint: Checkpoint) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = folder / f"step-{checkpoint.step:08}.npz"
     partial = arrays.with_name(f".{arrays.name}.partial")
-    with partial.open("wb") as file:
-        np.savez(file, **{f"{i:05}": array for i, array in enumerate(checkpoint.arrays)})
-        file.flush()
-        os.fsync(file.fileno())
+    groups = {"now": checkpoint.arrays, "best": checkpoint.best}
+    named = {f"{group}-{i:05}": a for group, arrays in groups.items() for i, a in enumerate(arrays)}
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **named)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)  # gives a full disk its space back
+        raise
     manifest = {
         "format": FORMAT,
         "step": checkpoint.step,
         "size": partial.stat().st_size,
         "sha256": sha256_of(partial),
+        "names": list(checkpoint.names),
+        "sums": list(checkpoint.sums),
         "identity": checkpoint.identity,
+        "settings": checkpoint.settings,
         "history": list(checkpoint.history),
     }
     partial.replace(arrays)
@@ -85,6 +109,26 @@ def newest(folders: Iterable[Path], *, identity: dict[str, Any]) -> Checkpoint |
         _refuse_another_run(checkpoint, identity, path)
         return checkpoint
     return None
+
+
+def assign(variables: Sequence[Any], checkpoint: Checkpoint) -> None:
+    """Give each variable its saved value.
+
+    Raises:
+        UserError: If the model is another one, naming the first variable that differs.
+    """
+    now = [tuple(variable.shape) for variable in variables]
+    then = [array.shape for array in checkpoint.arrays]
+    if now != then:
+        pairs = zip(checkpoint.names, then, now, strict=False)
+        differing = next((pair for pair in pairs if pair[1] != pair[2]), None)
+        what = "; {} had shape {}, now {}".format(*differing) if differing else ""
+        raise UserError(
+            f"The model has changed since the run began: {len(then)} variables then,"
+            f" {len(now)} now{what}. Choose another run_name, or restore model.py."
+        )
+    for variable, array in zip(variables, checkpoint.arrays, strict=True):
+        variable.assign(array)
 
 
 def prune(folder: Path, *, emptied: bool) -> None:
@@ -113,12 +157,16 @@ def _read(path: Path) -> Checkpoint:
     if sha256_of(arrays) != manifest["sha256"]:
         raise ValueError(f"{arrays.name} does not have the recorded SHA-256")
     with np.load(arrays, allow_pickle=False) as stored:
-        values = [stored[name] for name in sorted(stored.files)]
+        values = {name: stored[name] for name in sorted(stored.files)}
     return Checkpoint(
         step=manifest["step"],
-        arrays=values,
+        names=manifest["names"],
+        arrays=[array for name, array in values.items() if name.startswith("now")],
+        best=[array for name, array in values.items() if name.startswith("best")],
+        sums=manifest["sums"],
         history=manifest["history"],
         identity=manifest["identity"],
+        settings=manifest["settings"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import keras
@@ -10,30 +11,45 @@ import numpy as np
 from ..data import Data
 from ..errors import UserError
 from .folders import RunFolders
+from .steps import Evaluation, compile_evaluation
 
 
 def deliver_model(
     model: keras.Model, data: Data, folders: RunFolders
-) -> tuple[Path, np.ndarray, str]:
+) -> tuple[Path, Evaluation, str]:
     """Save the model, copy it to the persistent folder, load that copy and compare.
 
     Returns:
-        The published file; the loaded model's probabilities for all test examples, shape
-        (examples, classes); and what was compared, in words.
+        The published file; how the loaded model answers the test examples; and what was compared,
+        in words.
 
     Raises:
         UserError: If the loaded model answers differently from the trained one.
     """
     local = folders.work / "model.keras"
-    model.save(local)
+    model.save(local, include_optimizer=False)  # a checkpoint is what a training goes on from
     published = folders.publish(local)
-    wanted = model.predict(data.x_test, verbose=0)
-    found = keras.saving.load_model(published).predict(data.x_test, verbose=0)
-    difference = float(np.max(np.abs(wanted - found)))
+    classes = len(data.class_names)
+
+    def evaluate(model: keras.Model) -> Evaluation:
+        return compile_evaluation(model, data.x_test, data.y_test, classes=classes)()
+
+    wanted, found = evaluate(model), evaluate(keras.saving.load_model(published, compile=False))
+    difference = float(np.max(np.abs(wanted.answers - found.answers)))
     if not difference < 1e-5:
         raise UserError(
             f"{published} answers differently from the trained model, by up to {difference:.2g}."
             " A layer of its own in model.py needs get_config() to be saved completely."
         )
-    compared = f"loaded again, same answers to {len(found)} test examples"
+    compared = f"loaded again, same answers to {len(found.answers)} test examples"
     return published, found, compared
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """Return the SHA-256 over the type, shape and bytes of every weight, in the model's order."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        value = np.ascontiguousarray(weight.numpy())
+        digest.update(f"{value.dtype.str}{value.shape}".encode())
+        digest.update(value.data)
+    return digest.hexdigest()

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 
 def curves(history: Sequence[dict[str, Any]]) -> tuple[Figure, str]:
-    """Draw loss and accuracy by epoch, for the training and the test data.
+    """Draw loss and accuracy by epoch, for the training and the validation data.
 
     Returns:
         The figure and its alt text.
@@ -23,7 +23,7 @@ def curves(history: Sequence[dict[str, Any]]) -> tuple[Figure, str]:
     epochs = [record["epoch"] for record in history]
     for index, (name, unit) in enumerate((("loss", "nats"), ("accuracy", "share"))):
         axes = figure.add_subplot(1, 2, index + 1)
-        for key, label in ((name, "training"), (f"test_{name}", "test")):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
             axes.plot(epochs, [record[key] for record in history], marker="o", label=label)
         axes.set(xlabel="epoch", ylabel=f"{name} ({unit})", title=name.capitalize())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -34,8 +34,8 @@ def curves(history: Sequence[dict[str, Any]]) -> tuple[Figure, str]:
     last = history[-1]
     alt = (
         f"Loss and accuracy over {len(history)} epochs. At the end: training loss"
-        f" {last['loss']:.3f}, test loss {last['test_loss']:.3f}, training accuracy"
-        f" {last['accuracy']:.1%}, test accuracy {last['test_accuracy']:.1%}."
+        f" {last['loss']:.3f}, validation loss {last['val_loss']:.3f}, training accuracy"
+        f" {last['accuracy']:.1%}, validation accuracy {last['val_accuracy']:.1%}."
     )
     return figure, alt
 

@@ -1,12 +1,11 @@
-"""The training loop: many steps per Python call, a test every epoch, checkpoints by the clock."""
+"""The training loop: many steps per call, validation every epoch, checkpoints by the clock."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -18,15 +17,19 @@ from ..data import Data
 from ..errors import UserError
 from ..model import build_optimizer
 from . import checkpoints
-from .batches import test_batches, training_batches
+from .batches import training_batches
 from .checkpoints import Checkpoint
+from .checks import check_data, check_disk
+from .distribution import Devices, make_seeds_differ
 from .folders import RunFolders
 from .progress import Progress
-from .steps import Metrics, compile_test, compile_training
-from .stopping import Stopping
+from .steps import compile_evaluation, compile_training
+from .stopping import Stopping, best_epoch
 
-STEPS_PER_CALL = 25
-"""Steps that one call from Python makes: enough for Python to cost nothing, few enough to see."""
+SECONDS_PER_CALL = 0.25
+"""How long one call from Python computes: long enough for Python to cost nothing, short enough to
+show progress and to answer a signal."""
+MOST_STEPS_PER_CALL = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,25 +37,38 @@ class Training:
     """What a training did.
 
     Attributes:
-        history: One record per epoch, of all sessions: epoch, step, loss, accuracy, test_loss,
-            test_accuracy, seconds. Losses are means per example; accuracies, shares from 0 to 1.
-        metrics: The same means at the end of this session, be it in the middle of an epoch.
+        history: One record per finished epoch, of all sessions: epoch, step, loss, accuracy,
+            val_loss, val_accuracy, seconds. Losses are means per example; accuracies, shares from
+            0 to 1.
         step: Optimizer steps made by all sessions.
         steps: Steps of the whole run.
+        delivered_epoch: The epoch whose weights the model has now; 0: it has those of the step.
         resumed_from: The step at which this session took over; 0 if it began the run.
-        stopped_by: The setting that ended this session before the run's end, or an empty text.
+        stopped_by: What ended this session before the last step, or an empty text.
+        finished: Whether nothing is left to do.
         seconds: What this session took, without building the model.
         examples_per_second: What this session trained; None if nothing was left to do.
     """
 
     history: list[dict[str, Any]]
-    metrics: dict[str, float]
     step: int
     steps: int
+    delivered_epoch: int
     resumed_from: int
     stopped_by: str
+    finished: bool
     seconds: float
     examples_per_second: float | None
+
+
+@dataclass(kw_only=True)
+class _State:
+    """Where a run stands, besides the values of its variables; see `Checkpoint`."""
+
+    step: int = 0
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: list[np.ndarray] = field(default_factory=list)
 
 
 def train(
@@ -61,151 +77,235 @@ def train(
     config: Config,
     *,
     folders: RunFolders,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    devices: Devices | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    precision: str = "float32",
+    xla: bool = False,
 ) -> Training:
     """Train the model to the end of the run, going on from its newest good checkpoint.
 
     Everything random is derived from (seed, step) or restored, so that a run that was interrupted
-    anywhere ends with the very weights and history of an unbroken one on the same machine.
+    anywhere ends with the very weights and history of an unbroken one on the same machine. The
+    model then has the weights of its best epoch, or of the last step: see `Config.deliver`.
 
     Args:
-        model: A freshly built model; its variables are overwritten when a run is resumed.
-        data: What to train and to test on. Nothing is selected by the test.
+        model: A freshly built model, built in the scope of `devices.strategy`; its variables are
+            overwritten when a run is resumed.
+        data: What to learn from, and what to validate by; the test examples are left alone.
         config: The settings; see `Config`.
         folders: Where checkpoints are written and where they are kept.
-        on_epoch: Called with each new record of the history.
+        devices: What to train on; one device by default.
+        callbacks: Of Keras; their batches are this loop's calls, as with `steps_per_execution`.
+            They see a resumed run from where it goes on; their own state is not saved.
+        precision: The policy that the model was built with; a run keeps to it.
+        xla: Whether to compile the forward and backward pass by XLA; a run keeps to it.
 
     Raises:
-        UserError: If there are fewer examples than a batch, if the run's checkpoints belong to
-            other settings or data, if the loss is no longer a number, or if a signal came.
+        UserError: If settings, data and devices don't go together, if the run's checkpoints belong
+            to other settings, data or another model, if the loss is no longer a number, or if a
+            signal came.
     """
-    examples = len(data.x_train)
-    if config.batch_size > examples:
-        raise UserError(
-            f"batch_size={config.batch_size} is more than the {examples} training examples;"
-            f" it must be at most {examples}."
-        )
-    steps_per_epoch = examples // config.batch_size
+    devices = devices or Devices(strategy=tf.distribute.get_strategy())
+    check_data(data, config, replicas=devices.replicas)
+    started = time.monotonic()
+    steps_per_epoch = len(data.x_train) // config.batch_size
     steps = steps_per_epoch * config.epochs
-    optimizer = build_optimizer(config, steps=steps)
-    optimizer.build(model.trainable_variables)
-    metrics = Metrics(len(data.class_names))
-    run_steps = compile_training(model, optimizer, metrics)
-    tests = test_batches(data.x_test, data.y_test, batch_size=max(256, config.batch_size))
-    test = compile_test(model, tests, metrics)
+    classes = len(data.class_names)
+    with devices.strategy.scope():
+        # Compiled, so that callbacks find the optimizer; for float16, Keras adds its loss scale.
+        model.compile(build_optimizer(config, steps=steps), jit_compile=False)
+        optimizer = model.optimizer
+        optimizer.build(model.trainable_variables)
+    run_steps = compile_training(
+        model,
+        optimizer,
+        devices,
+        batch_size=config.batch_size,
+        classes=classes,
+        clip_norm=config.clip_norm,
+        xla=xla,
+    )
+    validate = compile_evaluation(model, data.x_validation, data.y_validation, classes=classes)
 
-    # 1. Every variable: of the model (the state of its random numbers included), of the optimizer,
-    #    and of the means of the epoch under way.
-    variables = [*model.variables, *optimizer.variables, *metrics.variables]
-    identity = {**config.learning(), "data_sha256": data.sha256}
-
-    def require_finite_loss() -> None:
-        if not math.isfinite(metrics.loss):
-            raise UserError(
-                f"The loss is {metrics.loss} by step {step}: the training has diverged. The newest"
-                " checkpoint is from before. Start another run_name with a smaller learning_rate"
-                f" than {config.learning_rate:g}."
-            )
+    # 1. What a run consists of: the values of its variables, of which the state of the model's
+    #    random numbers is one, and where it stands.
+    variables = [*model.variables, *optimizer.variables]
+    state = _State()
+    identity = config.fixed() | {"precision": precision, "xla": xla, "data_sha256": data.sha256}
 
     def keep_checkpoint(*, wait: bool) -> None:
-        require_finite_loss()
-        arrays = [variable.numpy() for variable in variables]
-        checkpoint = Checkpoint(step=step, arrays=arrays, history=[*history], identity=identity)
-        folders.keep(checkpoint, wait=wait)
+        arrays = [variable.numpy() for variable in variables]  # of all workers: some read together
+        if devices.chief:
+            checkpoint = Checkpoint(
+                step=state.step,
+                names=[variable.path for variable in variables],
+                arrays=arrays,
+                best=state.best,
+                sums=state.sums.tolist(),
+                history=[*state.history],
+                identity=identity,
+                settings=config.as_dict(),
+            )
+            folders.keep(checkpoint, wait=wait)
 
-    # 2. Their values, the step and the history come from the newest checkpoint that verifies.
-    history: list[dict[str, Any]] = []
-    step = 0
+    # 2. All of it comes from the newest checkpoint that verifies.
     checkpoint = checkpoints.newest(folders.checkpoints, identity=identity)
+    if checkpoint is not None:
+        checkpoints.assign(variables, checkpoint)
+        state.step, state.sums = checkpoint.step, np.array(checkpoint.sums)
+        state.history, state.best = list(checkpoint.history), list(checkpoint.best)
+        _tell_where_it_goes_on(checkpoint, config, steps=steps)
+    _require_the_same_step(state.step, devices)
+    check_disk(folders, variables)
     if checkpoint is None:
         # The beginning is one, too: a cell that is stopped and run again has used its model.
         keep_checkpoint(wait=True)
-    else:
-        _assign(variables, checkpoint.arrays)
-        history, step = list(checkpoint.history), checkpoint.step
-        done = f"{step} of {steps} steps ({len(history)} of {config.epochs} epochs) are done"
-        print(f"The run {config.run_name} goes on: {done}." if step else "The run begins.")
+    make_seeds_differ(model, devices)
+
     # 3. The order of the data follows from the step.
-    stream = iter(
-        training_batches(
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        share = training_batches(
             data.x_train,
             data.y_train,
             batch_size=config.batch_size,
             seed=config.seed,
-            start=step,
+            start=state.step,
             stop=steps,
+            shard=context.input_pipeline_id,
+            shards=context.num_input_pipelines,
         )
-    )
+        return share.rebatch(config.batch_size // devices.replicas)
 
-    resumed_from, reason = step, ""
-    started = epoch_started = saved = time.monotonic()
-    progress = Progress(total=steps, done=step)
+    stream = iter(devices.strategy.distribute_datasets_from_function(batches))
+
+    model.stop_training = False
+    told = keras.callbacks.CallbackList(
+        list(callbacks), model=model, epochs=config.epochs, steps=steps_per_epoch, verbose=0
+    )
+    resumed_from, reason, steps_per_call = state.step, "", 1
+    epoch_started = saved = time.monotonic()
+    progress = Progress(total=steps, done=state.step)
+    told.on_train_begin()
     try:
         with Stopping(config) as stopping:
-            while step < steps and not (reason := stopping.reason(step)):
-                left = steps_per_epoch - step % steps_per_epoch
-                count = stopping.steps_until(step, most=min(STEPS_PER_CALL, left))
-                run_steps(stream, tf.constant(count))
-                step += count
-                progress.at(step)
-                if step % steps_per_epoch == 0:
-                    require_finite_loss()
-                    test()
+            while state.step < steps and not (reason := stopping.reason(state.step, state.history)):
+                first = state.step % steps_per_epoch
+                if first == 0:
+                    told.on_epoch_begin(len(state.history))
+                count = min(steps_per_call, steps_per_epoch - first)
+                count = stopping.steps_until(state.step, most=count)
+                told.on_train_batch_begin(first)
+                called = time.monotonic()
+                measured = run_steps(stream, tf.constant(count)).numpy().sum(axis=1, dtype=float)
+                took = time.monotonic() - called
+                for of_step in devices.sum_over_workers(measured):
+                    # One by one: calls of another length must not change a digit.
+                    state.step += 1
+                    _require_finite(of_step[0], state.step, config)
+                    state.sums = state.sums + of_step
+                progress.at(state.step)
+                loss, accuracy = state.sums / ((first + count) * config.batch_size)
+                logs = {"loss": float(loss), "accuracy": float(accuracy)}
+                told.on_train_batch_end(first + count - 1, logs)
+
+                if state.step % steps_per_epoch == 0:
+                    told.on_test_begin()
+                    found = validate()
+                    told.on_test_end({"loss": found.loss, "accuracy": found.accuracy})
+                    logs |= {"val_loss": found.loss, "val_accuracy": found.accuracy}
                     now = time.monotonic()
-                    record = {"epoch": len(history) + 1, "step": step, **metrics.results()}
-                    history.append(record | {"seconds": round(now - epoch_started, 3)})
-                    progress.line(_sentence(history[-1], config.epochs))
-                    epoch_started = now
-                    if on_epoch is not None:
-                        on_epoch(history[-1])
-                    metrics.reset(test=False)
-                if time.monotonic() - saved >= config.checkpoint_seconds:
+                    record = {"epoch": len(state.history) + 1, "step": state.step, **logs}
+                    state.history.append(record | {"seconds": round(now - epoch_started, 3)})
+                    epoch_started, state.sums = now, np.zeros(2)
+                    if best_epoch(state.history, config.best_by) == len(state.history):
+                        state.best = [weight.numpy() for weight in model.weights]
+                    progress.line(_sentence(state.history[-1], config.epochs))
+                    told.on_epoch_end(len(state.history) - 1, logs)
+
+                # What one worker asks for, all of them do.
+                due = time.monotonic() - saved >= config.checkpoint_seconds
+                asked = np.array([due, stopping.asked or model.stop_training, took])
+                due, stop, took = devices.sum_over_workers(asked)
+                if due:
                     keep_checkpoint(wait=False)
                     saved = time.monotonic()
-            if step > resumed_from:
+                if stop:
+                    stopping.agree("a callback" if model.stop_training else "another worker")
+                fitting = int(SECONDS_PER_CALL * count * devices.workers / max(took, 1e-9))
+                steps_per_call = max(1, min(2 * steps_per_call, fitting, MOST_STEPS_PER_CALL))
+            if state.step > resumed_from:
                 keep_checkpoint(wait=True)
+    except tf.errors.OpError as error:
+        if devices.workers == 1:
+            raise
+        raise UserError(
+            f"Another worker went away, or the way to it: {error.message.splitlines()[0]}. Start"
+            " all workers again: they go on from the newest checkpoint."
+        ) from error
     finally:
         progress.close()
         folders.wait()
+    told.on_train_end()
     if reason and reason == stopping.signal:
         raise UserError(
-            f"{reason} stopped the training after step {step} of {steps}. All of it is kept: run"
-            " the same again, and it goes on from there."
+            f"{reason} stopped the training after step {state.step} of {steps}. All of it is kept:"
+            " run the same again, and it goes on from there."
         )
+    delivered = best_epoch(state.history, config.best_by) if config.deliver == "best" else 0
+    if delivered:
+        model.set_weights(state.best)
     seconds = time.monotonic() - started
-    trained = (step - resumed_from) * config.batch_size
-    between = step % steps_per_epoch != 0 or not history
-    if between:
-        test()
-    found = metrics.results()
+    trained = (state.step - resumed_from) * config.batch_size
     return Training(
-        history=history,
-        metrics=found if between else {name: history[-1][name] for name in found},
-        step=step,
+        history=state.history,
+        step=state.step,
         steps=steps,
+        delivered_epoch=delivered,
         resumed_from=resumed_from,
         stopped_by=reason,
+        finished=state.step == steps or stopping.early(state.history),
         seconds=seconds,
         examples_per_second=trained / seconds if trained else None,
     )
 
 
-def _assign(variables: list[Any], arrays: Any) -> None:
-    """Give each variable its saved value; refuse a model of another shape."""
-    now = [tuple(variable.shape) for variable in variables]
-    then = [array.shape for array in arrays]
-    if now != then:
-        differing = next(
-            (pair for pair in zip(then, now, strict=False) if pair[0] != pair[1]), None
-        )
-        what = f"a variable of shape {differing[0]} then, {differing[1]} now" if differing else ""
+def _tell_where_it_goes_on(checkpoint: Checkpoint, config: Config, *, steps: int) -> None:
+    """Print what is done and left; refuse to end before what is done."""
+    epochs = len(checkpoint.history)
+    if checkpoint.step > steps:
         raise UserError(
-            f"The model has changed since the run began: {len(then)} variables then,"
-            f" {len(now)} now{'; ' + what if what else ''}. Choose another run_name, or restore"
-            " model.py."
+            f"epochs={config.epochs} is less than the run {config.run_name} has trained already:"
+            f" {checkpoint.step} steps, {epochs} whole epochs. Set epochs to more than {epochs}, or"
+            " choose another run_name."
         )
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    if checkpoint.step == 0:
+        print("The run begins.")
+        return
+    done = f"{checkpoint.step} of {steps} steps ({epochs} of {config.epochs} epochs) are done"
+    print(f"The run {config.run_name} goes on: {done}.")
+    if (then := checkpoint.settings["epochs"]) != config.epochs:
+        print(
+            f"epochs was {then} and is {config.epochs} now: from here on, the learning rate follows"
+            " the new length, so the weights will not be those of a run that had it from the start."
+        )
+
+
+def _require_the_same_step(step: int, devices: Devices) -> None:
+    """Refuse to train if workers would go on from different steps."""
+    if devices.sum_over_workers(np.array([step]))[0] != step * devices.workers:
+        raise UserError(
+            f"Worker {devices.worker} would go on from step {step}, another worker from another"
+            " one. Set persistent to a folder that all workers see, such as a mounted bucket."
+        )
+
+
+def _require_finite(loss: float, step: int, config: Config) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"The loss is {loss} at step {step}: the training has diverged. The newest checkpoint"
+            " is from before. Start another run_name with a learning_rate smaller than"
+            f" {config.learning_rate:g}, or with clip_norm=1."
+        )
 
 
 def _sentence(record: dict[str, Any], epochs: int) -> str:
@@ -214,16 +314,6 @@ def _sentence(record: dict[str, Any], epochs: int) -> str:
     return (
         f"epoch {record['epoch']:>{width}}/{epochs}"
         f"  loss {record['loss']:.4f}  accuracy {record['accuracy']:.4f}"
-        f"  test loss {record['test_loss']:.4f}  test accuracy {record['test_accuracy']:.4f}"
+        f"  val loss {record['val_loss']:.4f}  val accuracy {record['val_accuracy']:.4f}"
         f"  {record['seconds']:5.1f} s"
     )
-
-
-def weights_sha256(model: keras.Model) -> str:
-    """Return the SHA-256 over the type, shape and bytes of every weight, in the model's order."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        value = np.ascontiguousarray(weight.numpy())
-        digest.update(f"{value.dtype.str}{value.shape}".encode())
-        digest.update(value.data)
-    return digest.hexdigest()

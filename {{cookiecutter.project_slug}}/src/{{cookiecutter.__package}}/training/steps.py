@@ -1,87 +1,135 @@
-"""What one step computes: the model's update, and the means that are shown of it."""
+"""What one step computes: the model's update, and what is measured of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ..model import build_loss, build_metric
-
-
-class Metrics:
-    """Means over an epoch's training and over its test, kept on the device until they are read.
-
-    Args:
-        classes: Number of classes, which decides the kind of loss.
-    """
-
-    def __init__(self, classes: int) -> None:
-        self.loss_of = build_loss(classes)
-        self._training = {"loss": keras.metrics.Mean(), "accuracy": build_metric(classes)}
-        self._test = {"test_loss": keras.metrics.Mean(), "test_accuracy": build_metric(classes)}
-
-    @property
-    def variables(self) -> list[Any]:
-        """The state of an epoch under way, which a checkpoint in its middle has to hold."""
-        return [variable for m in self._training.values() for variable in m.variables]
-
-    @property
-    def loss(self) -> float:
-        """Mean training loss per example since the last reset."""
-        return float(self._training["loss"].result())
-
-    def update(self, y: tf.Tensor, predicted: tf.Tensor, losses: tf.Tensor, *, test: bool) -> None:
-        """Take in a batch's answers and its losses, one per example."""
-        loss, accuracy = (self._test if test else self._training).values()
-        loss.update_state(losses)
-        accuracy.update_state(y, predicted)
-
-    def reset(self, *, test: bool) -> None:
-        """Begin anew."""
-        for metric in (self._test if test else self._training).values():
-            metric.reset_state()
-
-    def results(self) -> dict[str, float]:
-        """Return every mean by its name."""
-        return {name: float(m.result()) for name, m in (self._training | self._test).items()}
+from .batches import ordered_batches
+from .distribution import Devices
+from .examples import Examples
 
 
 def compile_training(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, metrics: Metrics
-) -> Callable[[Any, tf.Tensor], None]:
-    """Return a graph that takes a stream of batches and makes a number of steps on it."""
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    devices: Devices,
+    *,
+    batch_size: int,
+    classes: int,
+    clip_norm: float,
+    xla: bool,
+) -> Callable[[Any, tf.Tensor], tf.Tensor]:
+    """Return a graph that takes a stream of batches and makes a number of steps on it.
 
-    @tf.function
-    def run_steps(stream: Any, count: tf.Tensor) -> None:
-        for _ in tf.range(count):
-            x, y = next(stream)
-            with tf.GradientTape() as tape:
-                predicted = model(x, training=True)
-                losses = metrics.loss_of(y, predicted)
-                loss = tf.reduce_mean(losses)
-            gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply(gradients, model.trainable_variables)
-            metrics.update(y, predicted, losses, test=False)
+    It returns what each step measured before its update, on each device of this process: the sums
+    of the losses and of the accuracies over the device's part of the batch, float32, shape (steps,
+    devices, 2). They are added up outside, in the order of the steps, so that no sum depends on
+    where a run was interrupted.
+
+    Args:
+        model, optimizer: What is trained; built in the scope of `devices.strategy`.
+        devices: The devices that share each batch.
+        batch_size: Examples per step, of all devices together.
+        classes: Number of classes, which decides the kind of loss.
+        clip_norm: Largest norm of the gradients of the whole batch; 0: no limit.
+        xla: Whether the forward and backward pass is compiled by XLA.
+    """
+    loss_of, accuracy_of = build_loss(classes), build_metric(classes)
+
+    def differentiate(x: tf.Tensor, y: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        with tf.GradientTape() as tape:
+            answers = model(x, training=True)
+            losses = loss_of(y, answers)
+            loss = tf.reduce_sum(losses) / batch_size  # a device holds a part of the batch only
+            if model.losses:  # regularizers
+                loss += tf.add_n(model.losses) / devices.replicas
+            scaled = optimizer.scale_loss(loss)  # as float16 needs it; otherwise unchanged
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        sums = [tf.reduce_sum(losses), tf.reduce_sum(accuracy_of(y, answers))]
+        return gradients, tf.stack([tf.cast(total, tf.float32) for total in sums])
+
+    if xla:
+        differentiate = tf.function(differentiate, jit_compile=True, autograph=False)
+
+    @tf.autograph.experimental.do_not_convert
+    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        gradients, sums = differentiate(x, y)
+        if devices.replicas > 1:
+            # Keras would clip each device's part and add up afterwards. What is clipped here is
+            # the whole batch's gradient; divided, because Keras still adds up.
+            context = tf.distribute.get_replica_context()
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if clip_norm:
+            limit = optimizer.scale_loss(tf.constant(clip_norm))
+            gradients, _ = tf.clip_by_global_norm(gradients, limit)
+        if devices.replicas > 1:
+            gradients = [gradient / devices.replicas for gradient in gradients]
+        optimizer.apply(gradients, model.trainable_variables)
+        return sums
+
+    # Without AutoGraph, which would take half of the seconds before a resumed run's first step.
+    @tf.function(autograph=False)
+    def run_steps(stream: Any, count: tf.Tensor) -> tf.Tensor:
+        strategy = devices.strategy
+        own = devices.replicas // devices.workers
+
+        def one_more(index: tf.Tensor, measured: tf.TensorArray) -> tuple[Any, ...]:
+            sums = strategy.run(step, args=next(stream))
+            sums = tf.stack(strategy.experimental_local_results(sums))
+            return index + 1, measured.write(index, sums)
+
+        measured = tf.TensorArray(tf.float32, size=count, element_shape=[own, 2])
+        _, measured = tf.while_loop(lambda index, _: index < count, one_more, (0, measured))
+        return measured.stack()
 
     return run_steps
 
 
-def compile_test(
-    model: keras.Model, batches: tf.data.Dataset, metrics: Metrics
-) -> Callable[[], None]:
-    """Return a function that has the model answer all test batches, and measures it."""
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a model answers a data set.
 
-    @tf.function
-    def test_step(x: tf.Tensor, y: tf.Tensor) -> None:
-        predicted = model(x, training=False)
-        metrics.update(y, predicted, metrics.loss_of(y, predicted), test=True)
+    Attributes:
+        loss, accuracy: Means per example.
+        answers: Probabilities, float32, shape (examples, classes).
+    """
 
-    def test() -> None:
-        metrics.reset(test=True)
-        for x, y in batches:
-            test_step(x, y)
+    loss: float
+    accuracy: float
+    answers: np.ndarray
 
-    return test
+
+def compile_evaluation(
+    model: keras.Model, x: Examples, y: Examples, *, classes: int
+) -> Callable[[], Evaluation]:
+    """Return a function that has the model answer all examples, and measures it.
+
+    The batches are always the same ones and are added up in order, on one device: the same weights
+    give the same digits, whenever and by however many workers they were trained.
+    """
+    loss_of, accuracy_of = build_loss(classes), build_metric(classes)
+    batches = ordered_batches(x, y, batch_size=256)
+
+    # One graph for batches of any size.
+    @tf.function(input_signature=batches.element_spec, autograph=False)
+    def answer(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        answers = model(x, training=False)
+        return answers, tf.reduce_sum(loss_of(y, answers)), tf.reduce_sum(accuracy_of(y, answers))
+
+    def evaluate() -> Evaluation:
+        answers, losses, accuracies = zip(*(answer(*batch) for batch in batches), strict=True)
+        return Evaluation(
+            loss=sum(float(loss) for loss in losses) / len(x),
+            accuracy=sum(float(accuracy) for accuracy in accuracies) / len(x),
+            answers=np.concatenate([array.numpy() for array in answers]),
+        )
+
+    return evaluate

@@ -1,10 +1,11 @@
-"""Stopping a training in good order: on a signal, after a time, after a number of steps."""
+"""Stopping a training in good order: told to, out of time, far enough, or no better any more."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -23,24 +24,45 @@ class Stopping:
 
     def __init__(self, config: Config) -> None:
         self.signal = ""
-        self._steps = config.stop_after_steps
+        self._config = config
         self._until = time.monotonic() + config.max_hours * 3600 if config.max_hours else None
-        self._hours = config.max_hours
+        self._agreed = ""
         self._before: dict[signal.Signals, Any] = {}
 
-    def reason(self, step: int) -> str:
+    @property
+    def asked(self) -> bool:
+        """Whether this process has to stop: a signal came, or its time is over.
+
+        Workers hear signals at different times: they stop together, once all know (`agree`).
+        """
+        return bool(self.signal) or (self._until is not None and time.monotonic() >= self._until)
+
+    def agree(self, otherwise: str) -> None:
+        """Have `reason` say why to stop: this process's own reason, or what is given."""
+        hours = f"max_hours={self._config.max_hours:g}" if self.asked else ""
+        self._agreed = self.signal or hours or otherwise
+
+    def early(self, history: Sequence[dict[str, Any]]) -> bool:
+        """Tell whether the last epochs, as many as `early_stopping` says, brought nothing better.
+
+        It follows from the history, so that a resumed run stops where an unbroken one would.
+        """
+        patience = self._config.early_stopping
+        return 0 < patience <= len(history) - best_epoch(history, self._config.best_by)
+
+    def reason(self, step: int, history: Sequence[dict[str, Any]]) -> str:
         """Return why to stop after a step, in words; an empty text if there is no reason."""
-        if self.signal:
-            return self.signal
-        if self._steps and step >= self._steps:
-            return f"stop_after_steps={self._steps}"
-        if self._until is not None and time.monotonic() >= self._until:
-            return f"max_hours={self._hours:g}"
-        return ""
+        config = self._config
+        if self._agreed:
+            return self._agreed
+        if config.stop_after_steps and step >= config.stop_after_steps:
+            return f"stop_after_steps={config.stop_after_steps}"
+        return f"early_stopping={config.early_stopping}" if self.early(history) else ""
 
     def steps_until(self, step: int, *, most: int) -> int:
         """Return how many steps to make at once: at most `most`, and none past the limit."""
-        return min(most, self._steps - step) if self._steps > step else most
+        limit = self._config.stop_after_steps
+        return min(most, limit - step) if limit > step else most
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():  # others can't listen
@@ -65,3 +87,19 @@ class Stopping:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+
+def best_epoch(history: Sequence[dict[str, Any]], best_by: str) -> int:
+    """Return the number of the best epoch so far, the first of equals; 0 if none is finished.
+
+    Args:
+        history: One record per finished epoch.
+        best_by: val_accuracy, of which more is better, or val_loss, of which less is. Of equal
+            accuracies, the one with the lower loss is better.
+    """
+
+    def goodness(record: dict[str, Any]) -> tuple[float, ...]:
+        loss = -record["val_loss"]
+        return (record["val_accuracy"], loss) if best_by == "val_accuracy" else (loss,)
+
+    return max(history, key=goodness, default={"epoch": 0})["epoch"]

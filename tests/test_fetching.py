@@ -1,0 +1,249 @@
+"""The notebook's first cell fetches its project, also a private one, and keeps the token secret."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from baking import bake
+
+TOKEN = "a-token-that-nobody-may-see"
+AUTHORIZED = "Basic " + base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
+
+COLAB_SECRETS = """
+class SecretNotFoundError(Exception): pass
+
+def get(name):
+    import os
+    with open(os.environ["ASKED"], "a") as asked: asked.write(name + "\\n")
+    if "SECRET" not in os.environ: raise SecretNotFoundError(name)
+    return os.environ["SECRET"]
+"""
+KAGGLE_SECRETS = (
+    COLAB_SECRETS
+    + """
+class UserSecretsClient:
+    def get_secret(self, name): return get(name)
+"""
+)
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32" or shutil.which("git") is None, reason="needs git and a Unix shell"
+)
+
+
+class GitHandler(BaseHTTPRequestHandler):
+    """Hands requests to git's own CGI program; those to /private need the token."""
+
+    folder: Path
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/private") and self.headers["Authorization"] != AUTHORIZED:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="private"')
+            self.end_headers()
+            return
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        variables = {
+            **os.environ,
+            "GIT_PROJECT_ROOT": str(self.folder),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "CONTENT_TYPE": self.headers["Content-Type"] or "",
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers["Content-Encoding"] or "",
+            "GIT_PROTOCOL": self.headers["Git-Protocol"] or "",
+        }
+        command = ["git", "http-backend"]
+        done = subprocess.run(command, input=body, env=variables, capture_output=True, check=True)
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().splitlines())
+        self.send_response(int(headers.pop("Status", "200").split()[0]))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET
+
+    def log_message(self, *arguments: object) -> None:
+        """Keep the test's output for the test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What the cell left: its output, where the project is, and what git and secrets were asked."""
+
+    code: int
+    output: str
+    folder: Path
+    commands: str
+    asked: list[str]
+
+    def holds(self, text: str) -> bool:
+        """Whether a text is in the output, in a command's arguments or in a file left behind."""
+        files = [file for file in self.folder.rglob("*") if file.is_file()]
+        found = [file for file in files if text.encode() in file.read_bytes()]
+        return text in self.output or text in self.commands or bool(found)
+
+
+class Machine:
+    """A folder in which the cell runs, with the secrets of Colab or Kaggle and a git that tells."""
+
+    def __init__(self, folder: Path, *, cell: str, server: str) -> None:
+        self.folder, self.cell, self.server = folder, cell, server
+        program = folder / "programs" / "git"
+        program.parent.mkdir(parents=True)
+        git = shutil.which("git")
+        program.write_text(f'#!/bin/sh\necho "$@" >> "$COMMANDS"\nexec {git} "$@"\n')
+        program.chmod(0o755)
+
+    def module(self, name: str, content: str) -> None:
+        file = self.folder / "modules" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+
+    def fetch(self, name: str, **variables: str) -> Fetched:
+        work, temporary = self.folder / "work", self.folder / "temporary"
+        for folder in (work, temporary):
+            folder.mkdir()
+        asked, commands = self.folder / "asked", self.folder / "commands"
+        for file in (asked, commands):
+            file.touch()
+        environment = {
+            "PATH": os.pathsep.join([str(self.folder / "programs"), os.environ["PATH"]]),
+            "PYTHONPATH": str(self.folder / "modules"),
+            "HOME": str(self.folder),
+            "TMPDIR": str(temporary),
+            "ASKED": str(asked),
+            "COMMANDS": str(commands),
+            **variables,
+        }
+        parameters = f"repository = {self.server + name!r}\nrevision = 'main'\n"
+        done = subprocess.run(
+            [sys.executable, "-c", parameters + self.cell + "print(root)"],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        return Fetched(
+            code=done.returncode,
+            output=done.stdout + done.stderr,
+            folder=self.folder,
+            commands=commands.read_text(),
+            asked=asked.read_text().split(),
+        )
+
+
+@pytest.fixture(scope="module")
+def cell_and_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The cell's code up to the installation, and a server of the project's repository."""
+    folder = tmp_path_factory.mktemp("server")
+    project = bake(folder / "project")
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    for command in (
+        ["init", "--quiet", "--initial-branch", "main"],
+        ["add", "--all"],
+        [*identity, "commit", "--quiet", "--message", "First version"],
+    ):
+        assert project.run("git", *command).returncode == 0
+    for name in ("public", "private"):
+        project.run("git", "clone", "--quiet", "--bare", ".", folder / "served" / name)
+
+    notebook = json.loads(project.read("notebooks/setup.ipynb"))
+    (cell,) = (cell for cell in notebook["cells"] if cell["id"] == "fetch")
+    code = "".join(cell["source"]).partition("from handwritten_digits.")[0]
+
+    handler = type("Handler", (GitHandler,), {"folder": folder / "served"})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield code, f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def colab(tmp_path: Path, cell_and_server: tuple[str, str]) -> Machine:
+    machine = Machine(tmp_path / "colab", cell=cell_and_server[0], server=cell_and_server[1])
+    machine.module("google/colab/userdata.py", COLAB_SECRETS)
+    return machine
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path, cell_and_server: tuple[str, str]) -> Machine:
+    machine = Machine(tmp_path / "kaggle", cell=cell_and_server[0], server=cell_and_server[1])
+    machine.module("kaggle_secrets.py", KAGGLE_SECRETS)
+    machine.module("google/colab/userdata.py", "raise AssertionError('this is Kaggle')")
+    return machine
+
+
+def test_a_public_repository_is_fetched_without_asking_for_a_secret(colab: Machine) -> None:
+    fetched = colab.fetch("public", SECRET=TOKEN)
+    assert fetched.output.split() == [str(colab.folder / "work/handwritten-digits")]
+    assert (colab.folder / "work/handwritten-digits/README.md").exists()
+    assert fetched.asked == []
+
+
+def test_a_private_repository_is_fetched_with_the_secret_of_colab(colab: Machine) -> None:
+    fetched = colab.fetch("private", SECRET=TOKEN)
+    assert fetched.code == 0, fetched.output
+    assert (colab.folder / "work/handwritten-digits/README.md").exists()
+    assert fetched.asked == ["GITHUB_TOKEN"]
+
+
+def test_a_private_repository_is_fetched_with_the_secret_of_kaggle(kaggle: Machine) -> None:
+    fetched = kaggle.fetch("private", SECRET=TOKEN, KAGGLE_KERNEL_RUN_TYPE="Batch")
+    assert fetched.code == 0, fetched.output
+    # Kaggle keeps its working folder, which is for results.
+    assert (kaggle.folder / "temporary/handwritten-digits/README.md").exists()
+    assert list((kaggle.folder / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("secret", [TOKEN, TOKEN + "-that-is-wrong"])
+def test_the_token_is_left_nowhere(colab: Machine, secret: str) -> None:
+    fetched = colab.fetch("private", SECRET=secret)
+    assert fetched.commands.count("clone") == 2
+    assert fetched.holds("clone --quiet")  # the search finds what is there
+    login = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
+    assert not fetched.holds(secret)
+    assert not fetched.holds(login)
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [({}, "(now: SecretNotFoundError)"), ({"SECRET": "wrong"}, "(now: refused)")],
+)
+def test_a_private_repository_without_the_right_token_says_what_to_do(
+    colab: Machine, variables: dict[str, str], reason: str
+) -> None:
+    fetched = colab.fetch("private", **variables)
+    assert fetched.code == 1
+    assert reason in fetched.output
+    assert "secret GITHUB_TOKEN" in fetched.output
+    assert "Add new secret" in fetched.output
+    assert list((colab.folder / "work").iterdir()) == []
+
+
+def test_a_revision_that_is_not_there_is_named(colab: Machine) -> None:
+    colab.cell = "revision = 'no-such-branch'\n" + colab.cell
+    fetched = colab.fetch("public")
+    assert fetched.code == 1
+    assert "at no-such-branch was not fetched" in fetched.output
+    assert "(now:" not in fetched.output

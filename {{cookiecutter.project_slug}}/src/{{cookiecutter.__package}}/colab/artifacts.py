@@ -1,0 +1,165 @@
+"""Objects besides models, kept in formats that are safe to read and stay readable.
+
+A file `NAME.SUFFIX.sha256` beside each is what `sha256sum --check` reads.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .files import publish, sha256_of
+
+PICKLE_ADVICE = (
+    "A pickle can run any code when it is read, and often can't be read by other versions. Prefer"
+    " lists, dicts, arrays and tables; if you must, pass allow_pickle=True, and read only files"
+    " that you wrote yourself."
+)
+
+
+def save_artifact(folder: Path, name: str, value: Any, *, allow_pickle: bool = False) -> Path:
+    """Save an object in a folder, which may be on Drive, in the safe format that fits its type.
+
+    | type | format |
+    | --- | --- |
+    | Keras model | `.keras` |
+    | NumPy array, or dict of arrays by name | `.npz` |
+    | pandas table | `.csv`, without the index |
+    | list, dict, text, number, bool, None | `.json` |
+    | anything else | `.pickle`, if allowed |
+
+    Args:
+        folder: Where it goes, such as a run's folder.
+        name: Its name, without a suffix.
+        value: The object. What would come back different from the format is refused.
+        allow_pickle: Whether an object of no safe format may be pickled.
+
+    Returns:
+        The file, which `load_artifact` reads.
+
+    Raises:
+        UserError: If there is no safe format for it, or if it can't be written.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        file = _write(Path(scratch) / name, value, allow_pickle=allow_pickle)
+        described = file.with_name(f"{file.name}.sha256")
+        described.write_text(f"{sha256_of(file)}  {file.name}\n", encoding="utf-8")
+        try:
+            kept = publish(file, folder)
+            publish(described, folder)
+        except OSError as error:
+            raise UserError(
+                f"{file.name} was not copied to {folder}: {error}. If that is Drive, empty its"
+                " trash or mount it again by running the cell that opens the folders."
+            ) from error
+    return kept
+
+
+def load_artifact(file: Path, *, allow_pickle: bool = False) -> Any:
+    """Read an object back, after comparing its file with the SHA-256 recorded beside it.
+
+    Raises:
+        UserError: If the file is missing or damaged, or is a pickle and that is not allowed.
+    """
+    described = file.with_name(f"{file.name}.sha256")
+    try:
+        recorded = described.read_text(encoding="utf-8").split()[0]
+        found = sha256_of(file)
+    except (OSError, IndexError) as error:
+        raise UserError(
+            f"{file} or {described.name} can't be read: {error}. Save the artifact again."
+        ) from error
+    if found != recorded:
+        raise UserError(
+            f"{file} is damaged: its SHA-256 is {found}, {described.name} has {recorded}. Save the"
+            " artifact again; on Drive, an older version may be under 'Manage versions'."
+        )
+    match file.suffix:
+        case ".keras":
+            import keras
+
+            return keras.saving.load_model(file)
+        case ".npz":
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            return arrays[""] if list(arrays) == [""] else arrays
+        case ".csv":
+            return _read_table(file)
+        case ".json":
+            return json.loads(file.read_text(encoding="utf-8"))
+        case ".pickle" if allow_pickle:
+            return pickle.loads(file.read_bytes())
+        case ".pickle":
+            raise UserError(f"{file} is a pickle. {PICKLE_ADVICE}")
+    raise UserError(f"{file} has none of the suffixes .keras, .npz, .csv, .json, .pickle.")
+
+
+def _write(path: Path, value: Any, *, allow_pickle: bool) -> Path:
+    """Write the object to `path` plus its format's suffix, and return that."""
+    # An object's library is loaded already, or it could not be here.
+    keras, pandas = sys.modules.get("keras"), sys.modules.get("pandas")
+    arrays = {"": value} if isinstance(value, np.ndarray) else value
+    if keras is not None and isinstance(value, keras.Model):
+        file = path.with_name(f"{path.name}.keras")
+        value.save(file)
+    elif _are_arrays(arrays):
+        file = path.with_name(f"{path.name}.npz")
+        np.savez(file, **arrays)
+    elif pandas is not None and isinstance(value, pandas.DataFrame):
+        file = path.with_name(f"{path.name}.csv")
+        value.to_csv(file, index=False)
+        if not _read_table(file).equals(value.reset_index(drop=True)):
+            raise UserError(
+                f"The table {path.name} would come back different from a CSV file: a column's type,"
+                " such as dates or digits that are text, is lost. Turn such columns into numbers"
+                " or unmistakable text, or save them as a dict of arrays."
+            )
+    elif _is_json(value):
+        file = path.with_name(f"{path.name}.json")
+        file.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+    elif allow_pickle:
+        file = path.with_name(f"{path.name}.pickle")
+        file.write_bytes(pickle.dumps(value))
+    else:
+        raise UserError(
+            f"{path.name} is of the type {type(value).__name__}, or holds something, for which"
+            " there is no safe format. JSON has no tuples, sets or keys that are numbers: use"
+            f" lists, and text as keys. {PICKLE_ADVICE}"
+        )
+    return file
+
+
+def _are_arrays(value: Any) -> bool:
+    """Tell whether this is a dict of arrays by name, none of them of Python objects."""
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(
+        isinstance(name, str) and isinstance(array, np.ndarray) and not array.dtype.hasobject
+        for name, array in value.items()
+    )
+
+
+def _is_json(value: Any) -> bool:
+    """Tell whether an object comes back from JSON as it is: tuples, for one, would be lists."""
+    try:
+        return repr(json.loads(json.dumps(value))) == repr(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _read_table(file: Path) -> Any:
+    import pandas
+
+    # 'NA' and the like are text; only what is empty is missing. Floats come back to the bit.
+    text = io.StringIO(file.read_text(encoding="utf-8"))
+    return pandas.read_csv(
+        text, keep_default_na=False, na_values=[""], float_precision="round_trip"
+    )
