@@ -116,13 +116,27 @@ def pins(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure speed, as ratios (ten minutes); `-- template` or `-- training` only that."""
-    wanted = session.posargs or ["template", "training"]
+    """Measure speed and memory (30 minutes); `-- drive`, to name one of `wanted`: only that."""
+    wanted = session.posargs or ["template", "harness", "training", "memory", "drive"]
     if "template" in wanted:
         install(session, "generate")
         session.run("python", "bench/template.py")
+    if "harness" in wanted:
+        install(session, "test")
+        session.run("python", "bench/harness.py")
+        project = generate(session, BUILD / "bench" / "harness", "task=image")
+        python = build_environment(session, project)
+        session.run(python, "bench/harness_speed.py", str(project), external=True)
     if "training" in wanted:
         for task in ("image", "text"):
             project = generate(session, BUILD / "bench" / task, f"task={task}")
             python = build_environment(session, project)
             session.run(python, "bench/training.py", str(project), external=True)
+    if "memory" in wanted:
+        project = generate(session, BUILD / "bench" / "memory", "task=image")
+        python = build_environment(session, project)
+        session.run(python, "bench/memory.py", str(project), external=True)
+    if "drive" in wanted:
+        project = generate(session, BUILD / "bench" / "drive", "task=image")
+        python = build_environment(session, project)
+        session.run(python, "bench/drive.py", str(project), external=True)

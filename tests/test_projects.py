@@ -35,12 +35,22 @@ def python_of(runtime: str) -> str:
     return found
 
 
-def in_terminal(project: Project, *command: str | Path) -> str:
+def in_terminal(project: Project, *command: str | Path, **variables: str) -> str:
     """Run a command in the project, show what it prints, and demand that it succeeds."""
-    done = project.run(*command)
+    done = project.run(*command, env=variables)
     print(done.stdout, done.stderr, sep="\n")
     assert done.returncode == 0, f"{command} exited with {done.returncode}"
     return done.stdout + done.stderr
+
+
+def committed(project: Project) -> str:
+    """Make a git repository of the project, unless it is one, and return its commit."""
+    if not (project.path / ".git").exists():
+        git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org"]
+        in_terminal(project, "git", "init", "--quiet", "--initial-branch", "main")
+        in_terminal(project, "git", "add", "--all")
+        in_terminal(project, *git, "commit", "--quiet", "--message", "First version")
+    return in_terminal(project, "git", "rev-parse", "HEAD").strip()
 
 
 def tool(environment: Path, name: str) -> Path:
@@ -131,10 +141,7 @@ def test_the_notebook_opened_alone_fetches_its_project(
     installed: dict[str, tuple[Project, Path]], tmp_path: Path
 ) -> None:
     project, python = installed["image"]
-    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org"]
-    in_terminal(project, "git", "init", "--quiet", "--initial-branch", "main")
-    in_terminal(project, "git", "add", "--all")
-    in_terminal(project, *git, "commit", "--quiet", "--message", "First version")
+    revision = committed(project)
     alone = Project(tmp_path / "content")
     alone.path.mkdir()
     notebook = shutil.copy(project.path / "notebooks/setup.ipynb", alone.path)
@@ -146,7 +153,81 @@ def test_the_notebook_opened_alone_fetches_its_project(
     }
     flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
     in_terminal(project, *harness, *flags)
-    revision = in_terminal(project, "git", "rev-parse", "HEAD").strip()
     assert record_in(tmp_path / "runs/first")["git_revision"] == revision
     assert record_in(tmp_path / "runs/first")["project"] == project.path.name
     assert (alone.path / project.path.name / "src").is_dir()
+
+
+def test_on_kaggle_results_are_kept_and_the_code_is_not(
+    installed: dict[str, tuple[Project, Path]], tmp_path: Path
+) -> None:
+    project, python = installed["image"]
+    committed(project)
+    working, temporary = tmp_path / "machine/kaggle/working", tmp_path / "temporary"
+    for folder in (working, temporary):
+        folder.mkdir(parents=True)
+    notebook = shutil.copy(project.path / "notebooks/setup.ipynb", working)
+    harness: list[str | Path] = [python, "-m", "harness", "run", notebook, "--output", tmp_path]
+    parameters = {"epochs": 1, "repository": project.path.as_uri(), "benchmark_scale": 0.01}
+    flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
+    in_terminal(
+        project,
+        *harness,
+        *flags,
+        SIMULATED_MACHINE=str(tmp_path / "machine"),
+        KAGGLE_KERNEL_RUN_TYPE="Batch",
+        COLAB_RELEASE_TAG="release-colab",  # Kaggle's images derive from Colab's
+        TMPDIR=str(temporary),
+    )
+    record = record_in(working / "runs/first")
+    assert record["environment"]["where"] == "kaggle"
+    statuses = {check["name"]: check["status"] for check in record["checks"]}
+    assert statuses["drive"] == "skipped"
+    assert statuses["model"] == "passed"
+    assert sorted(path.name for path in working.iterdir()) == ["runs", "setup.ipynb"]
+    assert (temporary / project.path.name / "src").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("answers", "given", "wanted"),
+    [
+        ({}, [], {"id": "your-github-name/handwritten-digits", "machine_shape": "NvidiaTeslaT4"}),
+        ({"accelerator": "CPU"}, ["Me"], {"id": "me/handwritten-digits", "enable_gpu": False}),
+        ({"project_slug": "a_b"}, [], {"id": "your-github-name/a-b-notebook"}),
+    ],
+)
+def test_nox_writes_what_kaggle_wants_to_know(
+    tmp_path: Path, answers: dict[str, str], given: list[str], wanted: dict[str, Any]
+) -> None:
+    project = bake_anew(tmp_path, **answers)
+    in_terminal(project, sys.executable, "-m", "nox", "-s", "kaggle", "--", *given)
+    metadata = json.loads(project.read("notebooks/kernel-metadata.json"))
+    assert wanted.items() <= metadata.items()
+    assert metadata["id"].endswith("/" + metadata["title"])  # Kaggle derives one from the other
+    assert len(metadata["title"]) >= 5
+    assert (project.path / "notebooks" / metadata["code_file"]).is_file()
+    assert metadata["enable_internet"] is True
+
+
+def test_in_colab_the_machine_is_given_back_when_all_of_it_is_on_drive(
+    installed: dict[str, tuple[Project, Path]], tmp_path: Path
+) -> None:
+    project, python = installed["image"]
+    committed(project)
+    simulate = (
+        "import json, sys; from pathlib import Path; from harness.colab import new_machine;"
+        "machine = new_machine(Path(sys.argv[1]));"
+        "machine.open(Path('notebooks/setup.ipynb')); print(json.dumps(machine.variables))"
+    )
+    variables = json.loads(in_terminal(project, python, "-c", simulate, tmp_path))
+    machine = Path(variables["SIMULATED_MACHINE"])
+    notebook = machine / "content/setup.ipynb"
+    parameters = {"epochs": 1, "repository": project.path.as_uri(), "disconnect": True}
+    flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
+    harness: list[str | Path] = [python, "-m", "harness", "run", notebook, "--output", tmp_path]
+    printed = in_terminal(project, *harness, *flags, **variables)
+    assert "All of it is on Drive" in printed
+    assert (machine / "unassigned").exists()
+    kept = Path(variables["SIMULATED_DRIVE"]) / project.path.name / "runs/first"
+    assert record_in(kept)["environment"]["where"] == "colab"
+    assert (kept / "model.keras").exists()

@@ -103,6 +103,6 @@ def test_answers_typed_at_the_prompts_are_what_the_project_gets(
         "ada",
         "text",
         "CPU",
-        "2026.08",
+        CHOICES["colab_runtime"][0],
         "BSD-3-Clause",
     ]

@@ -60,6 +60,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
         output = folder / "out" / name
         place = folder / "file" if name == "failed" else output  # a file can't be a folder
         flags = ["--output", output, "-p", "epochs=1", "-p", f"persistent={place}"]
+        flags += ["-p", "benchmark_scale=0.02"]
         done = project.run(python, "-m", "harness", "run", "notebooks/setup.ipynb", *flags)
         assert done.returncode == (1 if name == "failed" else 0), done.stdout + done.stderr
         pages[name] = output / "setup.html"

@@ -15,7 +15,7 @@ from baking import Project
 SUITE = "CONFORMANCE_SUITE"
 """Environment variable by which this suite's processes are told from another's."""
 
-NEEDS = ["ipykernel", "matplotlib", "nbconvert", "papermill", "pip"]
+NEEDS = ["ipykernel", "matplotlib", "nbconvert", "papermill", "pip", "psutil"]
 """What the harness imports, and what its notebooks do; with the project's own versions."""
 
 

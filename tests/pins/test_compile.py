@@ -1,9 +1,11 @@
 """Runs that succeed, solved for real by uv against a small package index."""
 
 import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from baking import CHOICES
@@ -138,9 +140,35 @@ def test_a_second_run_changes_nothing(
     )
 
 
-def test_a_runtime_that_users_cannot_choose_yet_is_compiled_and_said(
+@pytest.mark.parametrize(
+    ("runtime", "choices"),
+    [
+        ("2026.09", ["2026.09", "2026.08", "2026.07"]),
+        ("2026.06", ["2026.08", "2026.07", "2026.06"]),
+    ],
+)
+def test_a_runtime_that_is_new_can_be_chosen_afterwards(
+    runtime: str, choices: list[str], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, runtime=runtime) == 0
+    assert f"runtime {runtime}" in pins_of(root, "requirements.txt", runtime=runtime)
+    assert "It can be chosen now: cookiecutter.json, hooks/" in capsys.readouterr().out
+    questions = json.loads((root / "cookiecutter.json").read_text())
+    assert questions["colab_runtime"] == choices
+    prompts = questions["__prompts__"]["colab_runtime"]
+    assert list(prompts) == ["__prompt__", *choices]
+    assert prompts[runtime] == f"{runtime}: Python 3.13"
+    hook: dict[str, Any] = {}
+    exec((root / "hooks" / "pre_gen_project.py").read_text(), hook)
+    assert hook["CHOICES"]["colab_runtime"] == tuple(choices)
+
+
+def test_a_question_that_can_not_be_extended_is_said_and_the_pins_are_kept(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(root, runtime="2026.09") == 0
+    (root / "hooks" / "pre_gen_project.py").write_text("CHOICES = {}\n")
+    before = (root / "cookiecutter.json").read_text()
+    assert run(root, runtime="2026.09") == 1
+    assert "hooks/pre_gen_project.py isn't written as this tool knows it" in capsys.readouterr().err
     assert "runtime 2026.09" in pins_of(root, "requirements.txt", runtime="2026.09")
-    assert "add it to colab_runtime in cookiecutter.json" in capsys.readouterr().out
+    assert (root / "cookiecutter.json").read_text() == before

@@ -1,7 +1,6 @@
 """The command line, and the way from a freeze to the files."""
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from .errors import PinsError
 from .files import header, known_requirements, render, write_all
 from .freeze import parse_freeze, read_freeze, runtime_python
 from .needs import check_needs, check_tensorflow, read_needs
+from .questions import offer_runtime
 from .solution import check_closure, closure, conditions_for, parse_pins, solve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,10 +121,16 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
     except PinsError as error:
         print(f"pins: {error}\nNo file was changed.", file=sys.stderr)
         return 1
+    folder = root / "templates/pins" / options.runtime
     print(f"templates/pins/{options.runtime}: {', '.join(changed) or 'nothing'} changed.")
-    questions = json.loads((root / "cookiecutter.json").read_text(encoding="utf-8"))
-    if options.runtime not in questions["colab_runtime"]:
-        print("Users can't choose it yet: add it to colab_runtime in cookiecutter.json.")
+    try:
+        python = (folder / "python.txt").read_text(encoding="utf-8").strip()
+        offered = offer_runtime(root, options.runtime, python)
+    except PinsError as error:
+        print(f"pins: {error}\nThe pins are complete, and can't be chosen yet.", file=sys.stderr)
+        return 1
+    if offered:
+        print(f"It can be chosen now: {', '.join(offered)} changed. Bake, and run the tests.")
     return 0
 
 

@@ -11,24 +11,20 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import psutil
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 
 from .files import write_whole
-from .progress import Progress, cells, collapse
-
-MARK = "HARNESS_RUN"
-"""Environment variable by which a run's processes are known, whoever their parent is by now."""
+from .processes import MARK, end_all, memory_of
+from .progress import Progress, cells
+from .texts import collapse, shorten
 
 TEXT_LIMIT = 1_000_000
 """Characters kept of one output: what a browser still opens."""
@@ -133,10 +129,8 @@ class _StrictClient(PapermillNotebookClient):
         finally:
             if self.km is not None:
                 self._cleanup_kernel()
-            for process in self._processes():
-                cells.info("Ended a process that the notebook left: %s", _name(process))
-                with suppress(psutil.Error):
-                    process.kill()
+            for process in end_all(self._mark):
+                cells.info("Ended a process that the notebook left: %s", process)
 
     def _start(self, cwd: str | None) -> None:
         os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # no warnings of a debugger
@@ -254,29 +248,18 @@ class _StrictClient(PapermillNotebookClient):
                 outs.pop()
                 outs[-1].text += made.text
                 made = outs[-1]
-            made.text = _shorten(collapse(made.text))
+            made.text = shorten(collapse(made.text), TEXT_LIMIT)
         elif "text/plain" in made.get("data", {}):
-            made.data["text/plain"] = _shorten(made.data["text/plain"])
+            made.data["text/plain"] = shorten(made.data["text/plain"], TEXT_LIMIT)
         return made
 
     async def _async_check_alive(self) -> None:
         """Look after the kernel: nbclient does so every second while a cell runs."""
         await super()._async_check_alive()
         limit = self._limits.memory
-        if limit:
-            used = 0
-            for process in self._processes():
-                with suppress(psutil.Error):
-                    used += process.memory_info().rss
-            if used > limit:
-                self._fault = f"it used {used / 1e9:.1f} GB of memory, over its {limit / 1e9:g} GB"
-                raise DeadKernelError(self._fault)
-
-    def _processes(self) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get(MARK) == self._mark:
-                    yield process
+        if limit and (used := memory_of(self._mark)) > limit:
+            self._fault = f"it used {used / 1e9:.1f} GB of memory, over its {limit / 1e9:g} GB"
+            raise DeadKernelError(self._fault)
 
     def _seconds_left(self, _: nbformat.NotebookNode) -> float | None:
         # nbclient takes nothing, and less than that, for no limit.
@@ -305,17 +288,3 @@ def _as_output(reason: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_output(
         "error", ename="Failed", evalue=reason, traceback=[f"Failed: {reason}"]
     )
-
-
-def _shorten(text: str) -> str:
-    if len(text) <= TEXT_LIMIT:
-        return text
-    half = TEXT_LIMIT // 2
-    note = f"[The harness keeps {TEXT_LIMIT:,} characters of an output; its middle is left out.]"
-    return f"{text[:half]}\n{note}\n{text[-half:]}"
-
-
-def _name(process: psutil.Process) -> str:
-    with suppress(psutil.Error):
-        return f"{' '.join(process.cmdline())[:60]} (process {process.pid})"
-    return str(process.pid)

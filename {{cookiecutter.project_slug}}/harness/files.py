@@ -1,8 +1,14 @@
-"""Files that are whole or absent."""
+"""Files: notebooks in a folder, and texts that are whole or absent."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+
+def find_notebooks(folder: Path) -> list[Path]:
+    """Return the notebooks in a folder and below it, without those that Jupyter keeps aside."""
+    found = sorted(folder.rglob("*.ipynb"))
+    return [path for path in found if ".ipynb_checkpoints" not in path.parts]
 
 
 def write_whole(path: Path, text: str) -> None:

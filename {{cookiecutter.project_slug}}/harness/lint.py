@@ -14,7 +14,7 @@ from nbformat.validator import iter_validate
 
 from . import rules
 from .errors import HarnessError
-from .files import write_whole
+from .files import find_notebooks, write_whole
 from .rules import Finding, Json
 
 LEFTOVERS = "ExecuteTime collapsed colab execution executionInfo id outputId papermill scrolled"
@@ -79,7 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("paths", nargs="+", type=Path, help="notebooks, or folders of notebooks")
     parser.add_argument("--clean", action="store_true", help="first mend what can be mended")
     options = parser.parse_args(arguments)
-    notebooks = [path for place in options.paths for path in _notebooks(place)]
+    notebooks = [
+        path
+        for place in options.paths
+        for path in (find_notebooks(place) if place.is_dir() else [place])
+    ]
     if not notebooks:
         parser.error(f"there is no notebook in {', '.join(map(str, options.paths))}")
     count = 0
@@ -95,13 +99,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{path}: {finding}")
     print(f"Notebooks: {len(notebooks)}, findings: {count}")
     return 1 if count else 0
-
-
-def _notebooks(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return [place]
-    found = sorted(place.rglob("*.ipynb"))
-    return [path for path in found if ".ipynb_checkpoints" not in path.parts]
 
 
 def _read(path: Path) -> Json:

@@ -39,8 +39,12 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def declared_parameters(notebook: Path) -> dict[str, Any]:
+def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any]:
     """Return a notebook's parameters and their own values.
+
+    Args:
+        notebook: The notebook.
+        needed: Whether there must be some: values are to be given to them.
 
     Raises:
         HarnessError: If a value is not a literal; or if no cell, or more than one, is tagged
@@ -48,15 +52,18 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     """
     cells = [cell for cell in read_notebook(notebook).cells if cell.cell_type == "code"]
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(tagged) != 1:
+    if len(tagged) > 1 or (needed and not tagged):
         raise HarnessError(
-            f"{notebook} has {len(tagged)} cells tagged 'parameters'; it needs exactly one."
+            f"{notebook} has {len(tagged)} cells tagged 'parameters'; it needs exactly one to be"
+            " given values."
         )
     if any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells):
         raise HarnessError(
             f"{notebook} has a cell tagged 'injected-parameters': values of an earlier run, which"
             " would win over its own. Delete that cell."
         )
+    if not tagged:
+        return {}
     try:
         statements = ast.parse(tagged[0].source).body
     except SyntaxError as error:
@@ -107,7 +114,7 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str,
     Raises:
         HarnessError: If a name is unknown, or a value not of the type that the notebook declares.
     """
-    declared, values = declared_parameters(notebook), {}
+    declared, values = declared_parameters(notebook, needed=bool(parameters)), {}
     for name, value in parameters.items():
         _known(notebook, name, declared)
         kind = type(declared[name])

@@ -7,16 +7,12 @@ import re
 import time
 from typing import Any
 
+from .texts import collapse
+
 cells = logging.getLogger("harness.cells")
 printed = logging.getLogger("harness.printed")
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def collapse(text: str) -> str:
-    """Return what is left of a text where carriage returns made lines start again."""
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return "\n".join(lines) + ("\r" if text.endswith("\r") else "")
 
 
 class Progress:

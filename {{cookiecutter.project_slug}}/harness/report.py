@@ -18,6 +18,7 @@ from traitlets.config import Config
 from .errors import HarnessError
 from .files import write_whole
 from .summary import figures_of, judge
+from .texts import shorten
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -65,7 +66,7 @@ def write_report(
     ]
     for output in (output for each in executed.cells for output in each.get("outputs", [])):
         if output.output_type == "stream":
-            output.text = _shortened(output.text)
+            output.text = shorten(output.text, LONGEST_TEXT)
     known: dict[str, Any] = {}
     if record is not None and record.exists():
         known = json.loads(record.read_text(encoding="utf-8"))
@@ -101,6 +102,20 @@ def write_report(
     return target
 
 
+def read_reports(folder: Path) -> list[dict[str, Any]]:
+    """Return what the reports in a folder and the folders below it say first, and their files."""
+    reports = []
+    for path in sorted(folder.rglob("*.html")):
+        head = BeautifulSoup(path.read_bytes(), "html.parser", parse_only=SoupStrainer("meta"))
+        summary = head.select_one("meta[name=run-report]")
+        if summary is None:
+            continue
+        file = path.relative_to(folder).as_posix()
+        link = {"file": file, "link": quote(file)}
+        reports.append(json.loads(str(summary["content"])) | link)
+    return reports
+
+
 def write_index(folder: Path) -> Path:
     """Write `index.html`, a table of the reports in a folder and the folders below it.
 
@@ -108,20 +123,12 @@ def write_index(folder: Path) -> Path:
         HarnessError: If a report is called `index.html`, as that of `index.ipynb` is.
     """
     target = folder / "index.html"
-    reports = []
-    for path in sorted(folder.rglob("*.html")):
-        head = BeautifulSoup(path.read_bytes(), "html.parser", parse_only=SoupStrainer("meta"))
-        summary = head.select_one("meta[name=run-report]")
-        if summary is None:
-            continue
-        if path == target:
-            raise HarnessError(
-                f"{target} is the report of a notebook, and the index of all reports goes by that"
-                " name. Rename the notebook."
-            )
-        file = path.relative_to(folder).as_posix()
-        link = {"file": file, "link": quote(file)}
-        reports.append(json.loads(str(summary["content"])) | link)
+    reports = read_reports(folder)
+    if target.name in [report["file"] for report in reports]:
+        raise HarnessError(
+            f"{target} is the report of a notebook, and the index of all reports goes by that"
+            " name. Rename the notebook."
+        )
     names = list(dict.fromkeys(name for report in reports for name in report["figures"]))
     write_whole(target, _rendered("index.html.j2", title="Reports", reports=reports, names=names))
     return target
@@ -149,14 +156,6 @@ def _self_contained(html: str) -> tuple[str, list[tuple[str, str, str]], str]:
     title = page.select_one(".text_cell h1")
     text = title.extract().get_text().removesuffix("#") if title else ""
     return text, contents, str(page)
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= LONGEST_TEXT:
-        return text
-    half = LONGEST_TEXT // 2
-    left_out = f"{len(text) - 2 * half:,} characters left out; the executed notebook has them"
-    return f"{text[:half]}\n\n… {left_out} …\n\n{text[-half:]}"
 
 
 def _rendered(template: str, **content: Any) -> str:

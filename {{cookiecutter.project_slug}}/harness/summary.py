@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nbformat import NotebookNode
+
+MARKS = {"passed": "✔", "failed": "✖", "skipped": "–"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +77,13 @@ def figures_of(record: Mapping[str, Any], times: Mapping[str, Any]) -> dict[str,
     """
     figures = {}
     metrics = record.get("metrics", {})
+    # A run that stopped before its model was delivered has not been tested, but validated.
+    part = "test" if any(name.startswith("test_") for name in metrics) else "val"
     for name in sorted(metrics, key=lambda name: "accuracy" not in name):
-        if name.startswith("test_"):
+        if name.startswith(f"{part}_"):
             share = "accuracy" in name
             value = f"{100 * metrics[name]:.1f} %" if share else f"{metrics[name]:.4f}"
-            figures[name.replace("_", " ").capitalize()] = value
+            figures[name.replace("_", " ").replace("val ", "validation ").capitalize()] = value
     if "seconds" in record:
         figures["Training"] = _duration(record["seconds"])
     if times.get("duration"):
@@ -88,6 +93,29 @@ def figures_of(record: Mapping[str, Any], times: Mapping[str, Any]) -> dict[str,
     if "accelerator" in record:
         figures["Device"] = record["accelerator"]["name"]
     return figures
+
+
+def as_markdown(report: Mapping[str, Any]) -> str:
+    """Return what a report says first as Markdown, for the summary of a job in GitHub Actions.
+
+    Args:
+        report: One of those that `read_reports` returned.
+    """
+    parts = [f"### {MARKS[report['status']]} {report['title']}: {report['verdict']}"]
+    if report["detail"]:
+        parts.append(f"````\n{report['detail']}\n````")
+    if report["figures"]:
+        parts.append(_table([[*report["figures"]], [*report["figures"].values()]]))
+    checks = [[MARKS[each["status"]], each["name"], each["detail"]] for each in report["checks"]]
+    if checks:
+        parts.append(_table([["", "check", "what was found"], *checks]))
+    return "\n\n".join(parts) + "\n\n"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [[re.sub(r"[\\|<>&`*_]", r"\\\g<0>", each) for each in row] for row in rows]
+    lines.insert(1, ["---"] * len(rows[0]))
+    return "\n".join(f"| {' | '.join(' '.join(each.split()) for each in row)} |" for row in lines)
 
 
 def _duration(seconds: float) -> str:

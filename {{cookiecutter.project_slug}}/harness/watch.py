@@ -4,11 +4,13 @@ IPython keeps the exit status of the last command only, and none of a command wh
 assigned; a thread's exception is printed and forgotten.
 """
 
+import atexit
 import subprocess
 import threading
 import time
+from concurrent.futures.thread import _threads_queues as pool_threads
 
-from ipykernel import zmqshell
+from ipykernel import iostream, zmqshell
 from IPython import get_ipython
 from IPython.core import interactiveshell
 from IPython.utils._process_common import process_handler
@@ -53,10 +55,14 @@ def excepthook(args: threading.ExceptHookArgs) -> None:
 
 
 def take(seconds: float) -> list[str]:
-    """Return the faults since the last call; give running threads some time to end or fail."""
+    """Return the faults since the last call; give running threads some time to end or fail.
+
+    A pool's threads wait for work to the end, and what they raise goes to who asked for it.
+    """
     ends = time.monotonic() + seconds
     for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
+        endless = thread.daemon or thread in pool_threads
+        if not endless and thread is not threading.current_thread():
             thread.join(max(ends - time.monotonic(), 0))
     found = faults[:20]
     faults.clear()
@@ -66,4 +72,8 @@ def take(seconds: float) -> list[str]:
 interactiveshell.system = zmqshell.system = system
 interactiveshell.getoutput = getoutput
 threading.excepthook = excepthook
+# Two waits at the exit of ipykernel 6 that nothing ends: absl (of TensorFlow) closes a stream, and
+# its thread still reads; a thread flushes one, and the thread that sends has been stopped.
+iostream.OutStream.close = lambda stream: None  # type: ignore[method-assign]
+atexit.register(setattr, iostream.OutStream, "flush_timeout", 0.1)
 get_ipython().harness_take = take

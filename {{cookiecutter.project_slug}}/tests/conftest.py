@@ -1,17 +1,19 @@
-"""What several tests share: small data, and one execution of the notebook."""
+"""What several tests share: the notebooks' settings, and one execution of each notebook."""
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
-import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.notebooks import declared_parameters, run
+from harness.notebooks import HarnessError, Limits, declared_parameters, run
+from harness.settings import NotebookSettings, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "setup.ipynb"
@@ -23,39 +25,84 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist: `-n 2` means `--dist loadgroup`, so that one worker takes all the tests of a
+    # notebook, and it is executed once. The workers are not told of that, but of `loadgroup`.
+    if config.getoption("dist", "no") == "load":
+        config.option.dist = "loadgroup"
+    if hasattr(config, "workerinput"):
+        config.option.loadgroup = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """An executed notebook: where it left its files, and its run's record."""
+    """An executed notebook.
+
+    Attributes:
+        output: Where it left its files.
+        folder: Where its `run.json` is, or would be.
+        record: Its `run.json`; empty if it wrote none.
+        failure: Why it did not pass; empty if it did.
+    """
 
     output: Path
+    folder: Path
     record: dict[str, Any]
+    failure: str = ""
 
 
-def execute(output: Path) -> Execution:
-    """Execute the notebook with the short parameters of pyproject.toml."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        parameters = tomllib.load(file)["tool"]["harness"]["parameters"]
-    parameters |= {"run_name": "notebook", "persistent": str(output)}
-    record = output / "runs" / "notebook" / "run.json"
-    run(NOTEBOOK, output=output, parameters=parameters, record=record)
-    return Execution(output=output, record=json.loads(record.read_text(encoding="utf-8")))
+def execute(settings: NotebookSettings, output: Path) -> Execution:
+    """Execute a notebook as pyproject.toml says."""
+    record = output / (settings.record or "run.json")
+    failure = ""
+    try:
+        run(
+            settings.path,
+            output=output,
+            parameters=settings.parameters_for(output),
+            limits=Limits(notebook=settings.seconds),
+            record=record if settings.record else None,
+        )
+    except HarnessError as error:
+        failure = str(error)
+    content = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    return Execution(output=output, folder=record.parent, record=content, failure=failure)
+
+
+@pytest.fixture(scope="session")
+def settings() -> dict[str, NotebookSettings]:
+    """How each notebook is executed."""
+    return read_settings(ROOT)
+
+
+@pytest.fixture(scope="session")
+def executed(settings: dict[str, NotebookSettings]) -> Callable[[str], Execution]:
+    """Executes a notebook when it is first asked for; its files stay in build/ to be read."""
+
+    @functools.cache
+    def executed(name: str) -> Execution:
+        output = ROOT / "build" / name
+        shutil.rmtree(output, ignore_errors=True)
+        return execute(settings[name], output)
+
+    return executed
 
 
 @pytest.fixture(scope="session")
 def form() -> dict[str, Any]:
-    """The notebook's parameters and their values."""
+    """The parameters of setup.ipynb and their values."""
     return declared_parameters(NOTEBOOK)
 
 
 @pytest.fixture(scope="session")
-def first_execution() -> Execution:
-    """The notebook, executed from nothing; its report stays in build/ for people to read."""
-    output = ROOT / "build" / "notebook"
-    shutil.rmtree(output, ignore_errors=True)
-    return execute(output)
+def first_execution(executed: Callable[[str], Execution]) -> Execution:
+    """The notebook setup.ipynb, executed from nothing."""
+    return executed("setup")
 
 
 @pytest.fixture(scope="session")
-def second_execution(first_execution: Execution) -> Execution:
+def second_execution(
+    first_execution: Execution, settings: dict[str, NotebookSettings]
+) -> Execution:
     """The same once more, as after a lost session."""
-    return execute(first_execution.output)
+    return execute(settings["setup"], first_execution.output)

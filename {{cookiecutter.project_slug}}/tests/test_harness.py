@@ -107,6 +107,13 @@ def test_a_notebook_without_tagged_parameters_is_refused(tmp_path: Path) -> None
         declared_parameters(notebook_of(tmp_path, tagged=False))
 
 
+@pytest.mark.notebook
+def test_a_notebook_without_parameters_runs_as_it_is(tmp_path: Path) -> None:
+    notebook = notebook_of(tmp_path, "print('made', steps + 1)", tagged=False)
+    executed = run(notebook, output=tmp_path / "out", parameters={})
+    assert "made 4" in executed.report.read_text(encoding="utf-8")
+
+
 def test_a_parameter_without_a_plain_value_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"declares steps = len\('abc'\)"):
         declared_parameters(notebook_of(tmp_path, declared="steps = len('abc')"))

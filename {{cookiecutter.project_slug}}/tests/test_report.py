@@ -11,6 +11,7 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from harness.__main__ import main
 from harness.errors import HarnessError
 from harness.report import LONGEST_TEXT, write_index, write_report
 
@@ -26,6 +27,11 @@ RECORD: dict[str, Any] = {
         "differences": [{"name": "numpy", "pinned": "2.1.3", "installed": None}],
     },
     "accelerator": {"kind": "gpu", "name": "Tesla T4", "checked": "sums agree"},
+    "devices": "one device",
+    "precision": "mixed_float16",
+    "xla": True,
+    "parameters": 160010,
+    "epoch": 12,
     "steps": 1500,
     "resumed_from": 750,
     "seconds": 725.4,
@@ -116,12 +122,28 @@ def test_the_summary_shows_the_figures_of_the_run(tmp_path: Path) -> None:
     }
 
 
+def test_a_run_that_was_not_tested_yet_shows_how_it_was_validated(tmp_path: Path) -> None:
+    record = RECORD | {"metrics": {"loss": 0.05, "val_loss": 0.07, "val_accuracy": 0.975}}
+    figures = named(page_of(tmp_path, LAST, facts=record), ".figures")
+    assert list(figures.items())[:2] == [
+        ("Validation accuracy", "97.5 %"),
+        ("Validation loss", "0.0700"),
+    ]
+
+
+def test_a_record_of_a_run_that_just_began_is_shown(tmp_path: Path) -> None:
+    page = page_of(tmp_path, LAST, facts={"project": "engine", "run_name": "first", "checks": []})
+    assert list(named(page, ".facts")) == ["Run", "Code"]
+
+
 def test_the_summary_shows_what_the_run_was_made_of(tmp_path: Path) -> None:
     facts = named(page_of(tmp_path, LAST, facts=RECORD), ".facts")
     assert facts["Run"] == "first <run>, finished 2026-11-21 05:01 UTC"
     assert facts["Code"] == "engine at 0123456789ab, with changes"
     assert facts["Packages"] == "Colab’s 2026.08, but numpy missing instead of 2.1.3"
     assert facts["Machine"] == "colab 2026.08, Python 3.13.5, 2 processors"
+    assert facts["Computation"] == "one device, mixed_float16, compiled by XLA"
+    assert facts["Model"] == "160,010 parameters, the weights of epoch 12"
     assert facts["Steps"] == "1,500, resumed from step 750"
     assert facts["Weights, SHA-256"] == "ab" * 32
     assert "Data" not in facts  # which the record lacks
@@ -250,7 +272,7 @@ def test_of_a_long_text_the_beginning_and_the_end_are_shown(tmp_path: Path) -> N
     shown = words(page, ".output_stream")
     assert shown.startswith("begin")
     assert shown.endswith("end")
-    assert "900,008 characters left out" in shown
+    assert "longer than 100,000 characters: left out here" in shown
     assert len(shown) < 1.01 * LONGEST_TEXT
 
 
@@ -271,6 +293,41 @@ def test_the_index_leads_to_every_report(tmp_path: Path) -> None:
     assert by_name[0]["Test accuracy"] == "–"
     assert by_name[1]["Outcome"] == "✔ Passed: 1 of 2 checks, 1 skipped"
     assert by_name[1]["Test accuracy"] == "98.2 %"
+
+
+def test_the_index_writes_the_summaries_of_a_job_in_ci(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page_of(tmp_path, LAST, name="first", facts=RECORD)
+    page_of(tmp_path, cell("load()", 1, ERROR), name="second")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    (tmp_path / "summary.md").write_text("before\n\n", encoding="utf-8")
+    assert main(["index", str(tmp_path)]) == 0
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8").splitlines() == [
+        "before",
+        "",
+        "### ✔ Digits: Passed: 1 of 2 checks, 1 skipped",
+        "",
+        "| Test accuracy | Test loss | Training | Whole notebook | Examples/s | Device |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| 98.2 % | 0.0608 | 12 min 5 s | 38.4 s | 3,639 | Tesla T4 |",
+        "",
+        "|  | check | what was found |",
+        "| --- | --- | --- |",
+        "| ✔ | pins | all are Colab's |",
+        r"| – | gpu | there is \<none\> |",
+        "",
+        "### ✖ Digits: Failed in cell [1]",
+        "",
+        "````",
+        "ValueError: no <data>",
+        "````",
+        "",
+        "| Whole notebook |",
+        "| --- |",
+        "| 38.4 s |",
+        "",
+    ]
 
 
 def test_the_index_written_again_is_the_same(tmp_path: Path) -> None:

@@ -1,0 +1,228 @@
+"""Measure what Drive costs: staging many small files, and publishing while Drive stalls.
+
+Runs inside a generated project's environment: `python bench/drive.py PROJECT`. Drive is a FUSE
+mount by rclone of a WebDAV server whose every request is held up for 20 ms on its way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+TEMPLATE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TEMPLATE / "tests/colab"))
+import mounting  # noqa: E402
+
+FILES, SIZE = 5_000, 20_000
+LATENCY = 0.020
+"""Seconds that each request to Drive takes longer."""
+
+STAGING_LIMIT = 50
+"""Times that a pack has to be faster than file by file."""
+
+STALL = 30.0
+STEP_LIMIT = 0.005
+"""Seconds: how long Drive stalls, and by how much that may delay a step."""
+
+METHODS = (b"GET", b"PUT", b"PROPFIND", b"MOVE", b"DELETE", b"MKCOL", b"HEAD", b"OPTIONS")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def hold_up(server: int) -> int:
+    """Pass connections on to a server, each request after `LATENCY`; return the port."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def pass_on(source: socket.socket, target: socket.socket, *, requests: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 20):
+                if requests and data.startswith(METHODS):
+                    time.sleep(LATENCY)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        while True:
+            client, _ = listening.accept()
+            there = socket.create_connection(("127.0.0.1", server))
+            for ends, requests in (((client, there), True), ((there, client), False)):
+                for end in ends:
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(
+                    target=pass_on, args=ends, kwargs={"requests": requests}, daemon=True
+                ).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return int(listening.getsockname()[1])
+
+
+@contextmanager
+def slow_drive(store: Path) -> Iterator[Callable[[Path], Path]]:
+    """Serve a folder slowly; yields a function that mounts it anew, with nothing cached."""
+    port = free_port()
+    serve = ["rclone", "serve", "webdav", "--config", os.devnull, "--addr", f"127.0.0.1:{port}"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([*serve, str(store)], **quiet)
+    mounted: list[Path] = []
+
+    def mount(place: Path) -> Path:
+        place.mkdir()
+        remote = f':webdav,url="http://127.0.0.1:{slow}":'
+        options = f"--vfs-cache-mode writes --vfs-write-back 0s --cache-dir {place}-cache"
+        command = ["rclone", "mount", "--daemon", "--config", os.devnull, *options.split()]
+        subprocess.run([*command, remote, str(place)], check=True)
+        mounted.append(place)
+        return place
+
+    try:
+        ends = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < ends, "rclone serve webdav did not start"
+                time.sleep(0.05)
+        slow = hold_up(port)
+        yield mount
+    finally:
+        for place in mounted:
+            mounting.unmount(place)
+        server.kill()
+        server.wait()
+
+
+def bench_staging(staging: ModuleType, place: Path, *, sample: int) -> None:
+    """Compare staging through a pack with copying file by file."""
+    folder = place / "store/pictures"
+    for number in range(FILES):
+        file = folder / f"class-{number % 10}" / f"{number:05}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.urandom(SIZE))
+
+    def stage(session: str) -> float:
+        started = time.perf_counter()
+        staging.stage(mount(place / session) / "pictures", place / f"{session}-disk")
+        return time.perf_counter() - started
+
+    with slow_drive(place / "store") as mount:
+        source = mount(place / "naive")
+        files = sorted((source / "pictures").rglob("*.png"))
+        (place / "naive-disk").mkdir()
+        started = time.perf_counter()
+        for file in files[:sample]:
+            shutil.copy(file, place / "naive-disk")
+        naive = (time.perf_counter() - started) / sample * FILES
+        first, second = stage("first"), stage("second")
+    found = {path.name: path.read_bytes() for path in (place / "second-disk").rglob("*.png")}
+    assert found == {path.name: path.read_bytes() for path in folder.rglob("*.png")}
+    measured = "" if sample == FILES else f", from {sample} of them"
+    print(f"{FILES} files of {SIZE} bytes, {LATENCY * 1e3:.0f} ms for each request to Drive")
+    print(f"file by file            {naive:8.2f} s{measured}")
+    print(f"staged, first session   {first:8.2f} s  {naive / first:6.1f} × as fast; makes the pack")
+    print(f"staged, second session  {second:8.2f} s  {naive / second:6.1f} × as fast;", end=" ")
+    print(f"limit {STAGING_LIMIT}")
+
+
+def bench_publishing(folders: ModuleType, checkpoints: ModuleType, place: Path) -> None:
+    """Compare steps while a Drive stalls that is published to with steps without publishing."""
+    import numpy as np
+
+    store, mountpoint = place / "stalling-store", place / "stalling"
+    store.mkdir()
+    mountpoint.mkdir()
+    command = mounting.command(store, cache=place / "stalling-cache")
+    subprocess.run([*command.split(), str(mountpoint)], check=True)
+    run = folders.RunFolders("bench", scratch=place / "scratch", persistent=mountpoint)
+    weights = np.random.default_rng(0).random((50, 131_072))  # 50 MiB
+    factor = weights[0, :40_000].reshape(200, 200)
+    state: dict[str, Any] = {"names": ["w"], "arrays": [weights], "best": [], "sums": [0.0, 0.0]}
+    state |= {"history": [], "identity": {}, "settings": {}}
+
+    def steps(seconds: float, *, publish: bool) -> tuple[list[float], list[float]]:
+        took, kept = [], []
+        ends, due, step = time.perf_counter() + seconds, 0.0, 0
+        while (now := time.perf_counter()) < ends:
+            step += 1
+            product = factor @ factor
+            product @ factor
+            if publish and now > due:
+                due = now + 1.0
+                called = time.perf_counter()
+                run.keep(checkpoints.Checkpoint(step=step, **state), wait=False)
+                kept.append(time.perf_counter() - called)
+            took.append(time.perf_counter() - now)
+        return took, kept
+
+    try:
+        plain, _ = steps(STALL, publish=False)
+        process = mounting.process_of(mountpoint)
+        os.kill(process, signal.SIGSTOP)
+        threading.Timer(STALL, os.kill, [process, signal.SIGCONT]).start()
+        stalled, kept = steps(STALL, publish=True)
+        if unsafe := run.wait():
+            sys.exit(f"The newest checkpoint was not kept: {unsafe}")
+        ends = time.monotonic() + 30
+        while not list(store.rglob("step-*.json")):  # which proves that it was published to
+            assert time.monotonic() < ends, "nothing has reached Drive"
+            time.sleep(0.1)
+    finally:
+        mounting.unmount(mountpoint)
+    print(f"Drive stalls for {STALL:.0f} s; a checkpoint of 50 MiB is published every second")
+    for name, times in (("without publishing", plain), ("while Drive stalls", stalled)):
+        ordered = sorted(times)
+        low, high = statistics.median(ordered), ordered[int(len(ordered) * 0.999)]
+        print(f"a step, {name}  median {low * 1e3:6.2f} ms   99.9 % below {high * 1e3:6.2f} ms")
+    print(
+        f"publishing's share of a step: at most {max(kept) * 1e3:.2f} ms of {len(kept)} calls;",
+        end=" ",
+    )
+    print(f"limit {STEP_LIMIT * 1e3:.0f} ms")
+
+
+def main() -> None:
+    """Run both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("project", type=Path)
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=500,
+        help="files that are copied one by one, of 5,000; default: %(default)s",
+    )
+    options = parser.parse_args()
+    if mounting.MISSING:
+        sys.exit(mounting.WHY_NOT)
+    sys.path.insert(0, str(options.project.resolve() / "src"))
+    (package,) = (path.name for path in (options.project / "src").iterdir() if path.is_dir())
+    found = {
+        name: importlib.import_module(f"{package}.{name}")
+        for name in ("colab.staging", "training.folders", "training.checkpoints")
+    }
+    with tempfile.TemporaryDirectory() as place:
+        bench_staging(found["colab.staging"], Path(place), sample=options.sample)
+        print()
+        bench_publishing(found["training.folders"], found["training.checkpoints"], Path(place))
+
+
+if __name__ == "__main__":
+    main()
