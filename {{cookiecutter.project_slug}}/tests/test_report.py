@@ -142,7 +142,7 @@ def test_the_summary_shows_what_the_run_was_made_of(tmp_path: Path) -> None:
     assert facts["Code"] == "engine at 0123456789ab, with changes"
     assert facts["Packages"] == "Colab’s 2026.08, but numpy missing instead of 2.1.3"
     assert facts["Machine"] == "colab 2026.08, Python 3.13.5, 2 processors"
-    assert facts["Computation"] == "one device, mixed_float16, compiled by XLA"
+    assert facts["Device"] == "Tesla T4 (one device), mixed_float16, compiled by XLA"
     assert facts["Model"] == "160,010 parameters, the weights of epoch 12"
     assert facts["Steps"] == "1,500, resumed from step 750"
     assert facts["Weights, SHA-256"] == "ab" * 32

@@ -35,6 +35,7 @@ from {{ cookiecutter.__package }}.training.delivery import (
 from {{ cookiecutter.__package }}.training.folders import RunFolders
 from {{ cookiecutter.__package }}.training.loop import Training, train
 from {{ cookiecutter.__package }}.training.progress import Progress
+from {{ cookiecutter.__package }}.training.steps import compile_evaluation
 
 CONFIG = Config(epochs=3, batch_size=16, checkpoint_seconds=0.0)
 STEPS = 3 * 64 // 16
@@ -147,7 +148,8 @@ def test_a_time_limit_stops_in_good_order(tmp_path: Path) -> None:
 def test_a_signal_saves_before_it_stops(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.getsignal(number)
     unbroken, _ = run(tmp_path / "unbroken")
-    with pytest.raises(UserError, match=f"{number.name} stopped the training after step 4 of 12"):
+    said = rf"{number.name} stopped the training after step 4 of 12\. All of it is kept"
+    with pytest.raises(UserError, match=said):
         run(tmp_path / "told", callbacks=after(1, lambda: signal.raise_signal(number)))
     assert signal.getsignal(number) is before
     resumed, rest = run(tmp_path / "told")
@@ -294,6 +296,28 @@ def test_the_delivered_model_answers_as_the_trained_one(tmp_path: Path) -> None:
     assert path.exists()
     assert "same answers to 32 test examples" in compared
     assert found.answers == pytest.approx(model.predict(data.x_test, verbose=0), abs=1e-6)
+
+
+def test_a_model_that_is_loaded_as_another_one_is_not_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = small_data()
+    other = build_model(data, replace(CONFIG, seed=1))
+    monkeypatch.setattr(keras.saving, "load_model", lambda path, compile: other)
+    with pytest.raises(UserError, match="answers differently from the trained model"):
+        deliver_model(build_model(data, CONFIG), data, folders_in(tmp_path))
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(tmp_path: Path) -> None:
+    random = {name: 0.0 for name in ("dropout", "shift", "rotation") if hasattr(CONFIG, name)}
+    still = replace(CONFIG, epochs=1, learning_rate=1e-8, **random)
+    data = small_data()
+    model = build_model(data, still)
+    training = train(model, data, still, folders=folders_in(tmp_path))
+    classes = len(data.class_names)
+    found = compile_evaluation(model, data.x_train, data.y_train, classes=classes)()
+    assert training.history[0]["loss"] == pytest.approx(found.loss, rel=1e-4)
+    assert training.history[0]["accuracy"] == pytest.approx(found.accuracy, abs=0.02)
 
 
 def test_an_evaluation_has_the_digits_of_the_last_validation(tmp_path: Path) -> None:

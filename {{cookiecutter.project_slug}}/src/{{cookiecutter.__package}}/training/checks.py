@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from ..config import Config
 from ..data import Data
 from ..errors import UserError
 from . import checkpoints
+from .checkpoints import Checkpoint
+from .distribution import Devices
 from .examples import Examples
 from .folders import RunFolders
 
@@ -75,6 +78,36 @@ def check_disk(folders: RunFolders, variables: Sequence[Any]) -> None:
                 f" {_size(needed)}. Free space there (on Drive, its trash counts, too), or set"
                 " persistent to another folder."
             )
+
+
+def require_length(checkpoint: Checkpoint, config: Config, *, steps: int) -> None:
+    """Refuse to end before what is done: a run can become longer, not shorter."""
+    epochs = len(checkpoint.history)
+    if checkpoint.step > steps:
+        raise UserError(
+            f"epochs={config.epochs} is less than the run {config.run_name} has trained already:"
+            f" {checkpoint.step} steps, {epochs} whole epochs. Set epochs to more than {epochs}, or"
+            " choose another run_name."
+        )
+
+
+def require_the_same_step(step: int, devices: Devices) -> None:
+    """Refuse to train if workers would go on from different steps."""
+    if devices.sum_over_workers(np.array([step]))[0] != step * devices.workers:
+        raise UserError(
+            f"Worker {devices.worker} would go on from step {step}, another worker from another"
+            " one. Set persistent to a folder that all workers see, such as a mounted bucket."
+        )
+
+
+def require_finite(loss: float, step: int, config: Config) -> None:
+    """Refuse to go on once the training has diverged."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"The loss is {loss} at step {step}: the training has diverged. The newest checkpoint"
+            " is from before. Start another run_name with a learning_rate smaller than"
+            f" {config.learning_rate:g}, or with clip_norm=1."
+        )
 
 
 def _faults(part: str, x: Examples, y: Examples, *, classes: int) -> list[str]:

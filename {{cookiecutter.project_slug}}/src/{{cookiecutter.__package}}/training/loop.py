@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,10 @@ from ..model import build_optimizer
 from . import checkpoints
 from .batches import training_batches
 from .checkpoints import Checkpoint
-from .checks import check_data, check_disk
+from .checks import check_disk, require_finite, require_length, require_the_same_step
 from .distribution import Devices, make_seeds_differ
 from .folders import RunFolders
-from .progress import Progress
+from .progress import Progress, epoch_line
 from .steps import compile_evaluation, compile_training
 from .stopping import Stopping, best_epoch
 
@@ -91,7 +90,8 @@ def train(
     Args:
         model: A freshly built model, built in the scope of `devices.strategy`; its variables are
             overwritten when a run is resumed.
-        data: What to learn from, and what to validate by; the test examples are left alone.
+        data: What to learn from, and what to validate by, as `check_data` lets it pass; the test
+            examples are left alone.
         config: The settings; see `Config`.
         folders: Where checkpoints are written and where they are kept.
         devices: What to train on; one device by default.
@@ -101,12 +101,11 @@ def train(
         xla: Whether to compile the forward and backward pass by XLA; a run keeps to it.
 
     Raises:
-        UserError: If settings, data and devices don't go together, if the run's checkpoints belong
-            to other settings, data or another model, if the loss is no longer a number, or if a
-            signal came.
+        UserError: If the run's checkpoints belong to other settings, data or another model, if the
+            disk is too small for them, if the loss is no longer a number, if a signal came, or if
+            another worker went away.
     """
     devices = devices or Devices(strategy=tf.distribute.get_strategy())
-    check_data(data, config, replicas=devices.replicas)
     started = time.monotonic()
     steps_per_epoch = len(data.x_train) // config.batch_size
     steps = steps_per_epoch * config.epochs
@@ -151,11 +150,12 @@ def train(
     # 2. All of it comes from the newest checkpoint that verifies.
     checkpoint = checkpoints.newest(folders.checkpoints, identity=identity)
     if checkpoint is not None:
+        require_length(checkpoint, config, steps=steps)
         checkpoints.assign(variables, checkpoint)
         state.step, state.sums = checkpoint.step, np.array(checkpoint.sums)
         state.history, state.best = list(checkpoint.history), list(checkpoint.best)
         _tell_where_it_goes_on(checkpoint, config, steps=steps)
-    _require_the_same_step(state.step, devices)
+    require_the_same_step(state.step, devices)
     check_disk(folders, variables)
     if checkpoint is None:
         # The beginning is one, too: a cell that is stopped and run again has used its model.
@@ -201,7 +201,7 @@ def train(
                 for of_step in devices.sum_over_workers(measured):
                     # One by one: calls of another length must not change a digit.
                     state.step += 1
-                    _require_finite(of_step[0], state.step, config)
+                    require_finite(of_step[0], state.step, config)
                     state.sums = state.sums + of_step
                 progress.at(state.step)
                 loss, accuracy = state.sums / ((first + count) * config.batch_size)
@@ -219,7 +219,7 @@ def train(
                     epoch_started, state.sums = now, np.zeros(2)
                     if best_epoch(state.history, config.best_by) == len(state.history):
                         state.best = [weight.numpy() for weight in model.weights]
-                    progress.line(_sentence(state.history[-1], config.epochs))
+                    progress.line(epoch_line(state.history[-1], epochs=config.epochs))
                     told.on_epoch_end(len(state.history) - 1, logs)
 
                 # What one worker asks for, all of them do.
@@ -244,12 +244,13 @@ def train(
         ) from error
     finally:
         progress.close()
-        folders.wait()
+        unsaved = folders.wait()
     told.on_train_end()
     if reason and reason == stopping.signal:
+        kept = f"It is on this machine only: {unsaved}" if unsaved else "All of it is kept"
         raise UserError(
-            f"{reason} stopped the training after step {state.step} of {steps}. All of it is kept:"
-            " run the same again, and it goes on from there."
+            f"{reason} stopped the training after step {state.step} of {steps}. {kept}. Run the"
+            " same again, and it goes on from there."
         )
     delivered = best_epoch(state.history, config.best_by) if config.deliver == "best" else 0
     if delivered:
@@ -270,17 +271,11 @@ def train(
 
 
 def _tell_where_it_goes_on(checkpoint: Checkpoint, config: Config, *, steps: int) -> None:
-    """Print what is done and left; refuse to end before what is done."""
-    epochs = len(checkpoint.history)
-    if checkpoint.step > steps:
-        raise UserError(
-            f"epochs={config.epochs} is less than the run {config.run_name} has trained already:"
-            f" {checkpoint.step} steps, {epochs} whole epochs. Set epochs to more than {epochs}, or"
-            " choose another run_name."
-        )
+    """Print what is done and what is left."""
     if checkpoint.step == 0:
         print("The run begins.")
         return
+    epochs = len(checkpoint.history)
     done = f"{checkpoint.step} of {steps} steps ({epochs} of {config.epochs} epochs) are done"
     print(f"The run {config.run_name} goes on: {done}.")
     if (then := checkpoint.settings["epochs"]) != config.epochs:
@@ -288,32 +283,3 @@ def _tell_where_it_goes_on(checkpoint: Checkpoint, config: Config, *, steps: int
             f"epochs was {then} and is {config.epochs} now: from here on, the learning rate follows"
             " the new length, so the weights will not be those of a run that had it from the start."
         )
-
-
-def _require_the_same_step(step: int, devices: Devices) -> None:
-    """Refuse to train if workers would go on from different steps."""
-    if devices.sum_over_workers(np.array([step]))[0] != step * devices.workers:
-        raise UserError(
-            f"Worker {devices.worker} would go on from step {step}, another worker from another"
-            " one. Set persistent to a folder that all workers see, such as a mounted bucket."
-        )
-
-
-def _require_finite(loss: float, step: int, config: Config) -> None:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"The loss is {loss} at step {step}: the training has diverged. The newest checkpoint"
-            " is from before. Start another run_name with a learning_rate smaller than"
-            f" {config.learning_rate:g}, or with clip_norm=1."
-        )
-
-
-def _sentence(record: dict[str, Any], epochs: int) -> str:
-    """Put an epoch's record into one line of equal columns."""
-    width = len(str(epochs))
-    return (
-        f"epoch {record['epoch']:>{width}}/{epochs}"
-        f"  loss {record['loss']:.4f}  accuracy {record['accuracy']:.4f}"
-        f"  val loss {record['val_loss']:.4f}  val accuracy {record['val_accuracy']:.4f}"
-        f"  {record['seconds']:5.1f} s"
-    )

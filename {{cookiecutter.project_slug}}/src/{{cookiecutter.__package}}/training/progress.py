@@ -67,6 +67,17 @@ class Progress:
         return {"text/plain": meter}
 
 
+def epoch_line(record: dict[str, Any], *, epochs: int) -> str:
+    """Put an epoch's record into a line of equal columns."""
+    width = len(str(epochs))
+    return (
+        f"epoch {record['epoch']:>{width}}/{epochs}"
+        f"  loss {record['loss']:.4f}  accuracy {record['accuracy']:.4f}"
+        f"  val loss {record['val_loss']:.4f}  val accuracy {record['val_accuracy']:.4f}"
+        f"  {record['seconds']:5.1f} s"
+    )
+
+
 def _in_notebook() -> bool:
     """Tell whether this process is a Jupyter kernel (Colab's and Kaggle's are, too)."""
     if "IPython" not in sys.modules:
