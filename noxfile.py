@@ -13,9 +13,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "tests"]
 
 BUILD = Path("build")
-DEMO_PARAMETERS = {"run_name": "demo", "epochs": "12"}
-"""Twelve epochs reach 98 % in ten seconds on two cores; the notebook's own default is fifteen."""
-RUN = Path("runs") / DEMO_PARAMETERS["run_name"]
+RUN = Path("runs") / "demo"
 
 
 def install(session: nox.Session, group: str) -> None:
@@ -81,7 +79,7 @@ def demo(session: nox.Session) -> None:
     python = build_environment(session, project)
     session.log("3/3 Executing its notebook through papermill")
     results = BUILD.resolve()
-    parameters = DEMO_PARAMETERS | {"persistent": str(results)}
+    parameters = {"run_name": RUN.name, "persistent": str(results)}
     flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
     with session.chdir(project):
         session.run(

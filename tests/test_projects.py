@@ -110,7 +110,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Proje
     ("task", "flags", "accuracy"),
     [
         ("image", [], 0.97),
-        ("image", ["--epochs", "12"], 0.97),  # what `nox -s demo` asks for
         ("text", [], 0.78),
     ],
 )

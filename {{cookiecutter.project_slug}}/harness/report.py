@@ -35,14 +35,7 @@ PAPERMILLS_NOTE = "papermill-error-cell-tag"
 """On the cells that papermill adds to a failed notebook; the summary says what they say."""
 
 
-def write_report(
-    notebook: Path,
-    target: Path,
-    *,
-    record: Path | None = None,
-    failure: str | None = None,
-    cell: str | None = None,
-) -> Path:
+def write_report(notebook: Path, target: Path, *, record: Path | None = None) -> Path:
     """Convert an executed notebook to one HTML page, summary first, with everything inside.
 
     What would be loaded from elsewhere is left out: scripts, and pictures that lie on the web,
@@ -53,8 +46,6 @@ def write_report(
         target: Where to write the page.
         record: The run's `run.json`, for the summary; the file may be missing if the run stopped
             before it was written.
-        failure: Why the execution did not pass, where the outputs alone don't show it.
-        cell: Id of the cell that `failure` is about.
 
     Returns:
         The path of the page.
@@ -71,8 +62,7 @@ def write_report(
     if record is not None and record.exists():
         known = json.loads(record.read_text(encoding="utf-8"))
     noted = executed.metadata.get("harness", {})  # by the engine, of a run that did not pass
-    failure, cell = failure or noted.get("failure"), cell or noted.get("cell")
-    outcome = judge(executed, known, failure=failure, cell=cell)
+    outcome = judge(executed, known, failure=noted.get("failure"), cell=noted.get("cell"))
     times = executed.metadata.get("papermill", {})
     exporter = HTMLExporter(
         template_name="report",

@@ -81,6 +81,7 @@ def page_of(folder: Path, *cells: Any, name: str = "small", **options: Any) -> B
             "end_time": "2026-11-21T05:01:13.5+00:00",
             "input_path": str(folder / "notebooks" / "small.ipynb"),
         },
+        "harness": options.pop("noted", {}),
     }
     executed = folder / f"{name}.ipynb"
     nbformat.write(notebook, executed)
@@ -200,8 +201,8 @@ def test_a_notebook_that_was_left_half_way_is_no_success(tmp_path: Path) -> None
     assert page.select("header a[href='#cell-id=c1']")
 
 
-def test_a_failure_that_only_the_caller_knows_is_shown(tmp_path: Path) -> None:
-    page = page_of(tmp_path, LAST, failure="The time is over", cell="c2")
+def test_a_failure_that_only_the_engine_knows_is_shown(tmp_path: Path) -> None:
+    page = page_of(tmp_path, LAST, noted={"failure": "The time is over", "cell": "c2"})
     assert words(page, ".verdict.failed") == "✖ Failed in cell [2]"
     assert words(page, ".failure") == "The time is over"
 

@@ -13,7 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
 from .files import (
@@ -174,7 +174,10 @@ def _unpack(pack: Path, copy: Path, *, sealed: str, names: list[str]) -> bool:
             if sorted(archive.namelist()) != names:
                 print(f"{pack} is out of date, and made anew.")
                 return False
-            archive.extractall(partial)  # which verifies each file's CRC-32
+            for folder in {PurePosixPath(name).parent for name in names}:
+                (partial / folder).mkdir(parents=True, exist_ok=True)
+            for name in names:
+                (partial / name).write_bytes(archive.read(name))  # which verifies its CRC-32
     finally:
         local.unlink()
     shutil.rmtree(copy, ignore_errors=True)
