@@ -80,7 +80,7 @@ def drift(session: nox.Session) -> None:
 def torture(session: nox.Session) -> None:
     """Kill a training of your model again and again: `nox -s torture -- --kills 50`."""
     prepare(session)
-    session.run("pytest", "-s", "-k", "killed", *session.posargs)
+    session.run("pytest", "-s", "tests/test_training.py", "-k", "killed", *session.posargs)
 
 
 @nox.session(default=False)

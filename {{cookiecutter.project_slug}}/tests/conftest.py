@@ -21,7 +21,7 @@ NOTEBOOK = ROOT / "notebooks" / "setup.ipynb"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kills", type=int, default=2, help="how often a training is killed and resumed"
+        "--kills", type=int, default=3, help="how often a training is killed and resumed"
     )
 
 

@@ -265,6 +265,12 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
     assert kept == {"step-00000000"}
 
 
+def test_a_local_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "scratch").touch()  # a file where the folder should be
+    with pytest.raises(UserError, match=r"scratch.* can't be written"):
+        folders_in(tmp_path)
+
+
 def test_a_deleted_run_begins_afresh(tmp_path: Path) -> None:
     run(tmp_path)
     (tmp_path / "kept" / "runs" / "test").rename(tmp_path / "deleted")

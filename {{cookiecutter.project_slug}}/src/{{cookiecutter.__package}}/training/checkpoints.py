@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..colab.files import sha256_of, write_whole
+from ..colab.files import explain, sha256_of, write_whole
 from ..errors import UserError
 
 FORMAT = 2
@@ -69,7 +70,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> tuple[Path, Path]:
     named = {f"{group}-{i:05}": a for group, arrays in groups.items() for i, a in enumerate(arrays)}
     try:
         with partial.open("wb") as file:
-            np.savez(file, **named)
+            write_arrays(file, named)
             file.flush()
             os.fsync(file.fileno())
     except OSError:
@@ -91,15 +92,38 @@ def save(folder: Path, checkpoint: Checkpoint) -> tuple[Path, Path]:
     return arrays, described
 
 
+def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as `np.savez` does, in blocks of 1 MiB.
+
+    NumPy's own blocks are 16 times as large, and Python's lock is held while one is copied: that
+    long, the training could not make its next call.
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, values in arrays.items():
+            array = np.asarray(values, order="C")
+            header = np.lib.format.header_data_from_array_1_0(array)
+            content = array.reshape(-1).view(np.uint8)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for start in range(0, len(content), 1 << 20):
+                    member.write(content[start : start + (1 << 20)].data)
+
+
 def newest(folders: Iterable[Path], *, identity: dict[str, Any]) -> Checkpoint | None:
     """Return the newest checkpoint in any of the folders that can be read and verified.
 
     Damaged and half-written ones are passed over with a line of output.
 
     Raises:
-        UserError: If that checkpoint belongs to other settings or other data.
+        UserError: If that checkpoint belongs to other settings or other data, or if a folder can't
+            be listed, such as that of a Drive whose connection was lost.
     """
-    manifests = [path for folder in folders for path in folder.glob("step-*.json")]
+    manifests: list[Path] = []
+    for folder in folders:
+        try:
+            manifests += folder.glob("step-*.json")
+        except OSError as error:
+            raise UserError(f"{folder} can't be read: {explain(error)}. Try again.") from error
     for path in sorted(manifests, key=lambda path: path.name, reverse=True):
         try:
             checkpoint = _read(path)

@@ -49,7 +49,13 @@ class RunFolders:
             shutil.rmtree(self.work, ignore_errors=True)
         except OSError as error:
             raise UserError(f"{self.kept} can't be read: {explain(error)}. Try again.") from error
-        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{self.work} can't be written: {explain(error)}. The project's folder has to be"
+                " on a disk that can: copy the project to another place."
+            ) from error
         # Writing to the local disk never waits for a copy to a slow Drive.
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._written: Future[None] | None = None
