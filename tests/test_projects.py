@@ -92,7 +92,7 @@ def test_a_fresh_project_passes_its_own_checks(task: str, runtime: str, tmp_path
     printed = in_terminal(project, nox_with_uv(python, tmp_path / "nox"))
     for session in ("lint", "tests", "notebook"):
         assert f"* {session}: success" in printed
-    record = record_in(project.path / "build/notebook/runs/notebook")
+    record = record_in(project.path / "build/setup/runs/notebook")
     assert record["environment"]["python"].startswith(PYTHONS[runtime] + ".")
     assert record["pins"] == {"runtime": runtime, "differences": []}
 
