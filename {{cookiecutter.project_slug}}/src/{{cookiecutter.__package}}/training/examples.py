@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-Rows = int | slice | np.ndarray
+Rows: TypeAlias = int | slice | np.ndarray
 """What can be asked for: one row, a range, or an array of integers, in any order, repeated or not.
 Negative ones count from the end."""
 
