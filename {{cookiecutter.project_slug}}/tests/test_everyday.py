@@ -18,7 +18,11 @@ from {{ cookiecutter.__package }}.colab.accelerator import Accelerator
 from {{ cookiecutter.__package }}.config import Config
 from {{ cookiecutter.__package }}.errors import UserError
 from {{ cookiecutter.__package }}.model import build_model, build_optimizer
-from {{ cookiecutter.__package }}.training import distribution, loop, precision
+from {{ cookiecutter.__package }}.training import (
+    distribution,
+    loop,
+    precision,
+)
 from {{ cookiecutter.__package }}.training.delivery import weights_sha256
 from {{ cookiecutter.__package }}.training.figures import confusion, curves
 from {{ cookiecutter.__package }}.training.folders import RunFolders
