@@ -1,8 +1,8 @@
 """A training that can be killed at any instant: `python killable.py PLACE [SETTINGS]`.
 
-It checkpoints after every step, so that most instants lie inside the writing of one, and ends by
-printing what a run must end with however often it was killed. SETTINGS is JSON. Under `TF_CONFIG`
-it is one of several workers.
+It checkpoints after every step, so that most instants lie inside the writing of one. It says when
+it is ready, when it has made its first steps, and at last what a run must end with however often it
+was killed. SETTINGS is JSON. Under `TF_CONFIG` it is one of several workers.
 """
 
 from __future__ import annotations
@@ -36,8 +36,17 @@ if __name__ == "__main__":
     print("ready", flush=True)
     scratch = place / f"scratch-{devices.worker}"
     folders = RunFolders("killed", scratch=scratch, persistent=place / "kept", writes=devices.chief)
+    said = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: print("trains", flush=True)
+    )
     training = loop.train(
-        model, data, config, folders=folders, devices=devices, precision=config.precision
+        model,
+        data,
+        config,
+        folders=folders,
+        devices=devices,
+        callbacks=[said],
+        precision=config.precision,
     )
     history = [{**record, "seconds": None} for record in training.history]
     print(json.dumps({"weights": weights_sha256(model), "history": history}))

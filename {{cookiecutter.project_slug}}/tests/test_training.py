@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,24 +59,26 @@ def after(epoch: int, act: Callable[[], Any]) -> list[Callback]:
     return [LambdaCallback(on_epoch_end=lambda n, logs: act() if n + 1 == epoch else None)]
 
 
-def train_in_process(place: Path, *, kill_after: float | None = None) -> tuple[str, float]:
+def train_in_process(place: Path, *, kill_after: float | None = None) -> tuple[str, float, float]:
     """Run `killable.py` in a place, or kill it with SIGKILL.
 
-    Returns its last line, and the seconds that it took after it was ready.
+    Returns its last line, the seconds from when it was ready to its first steps, and those from
+    there to its end.
     """
     command = [sys.executable, str(Path(__file__).with_name("killable.py")), str(place)]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+    lines, times = [], {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quiet) as process:
         assert process.stdout is not None
-        first = process.stdout.readline()
-        started = time.monotonic()
-        if kill_after is not None:
-            time.sleep(kill_after)
-            process.kill()
-        lines = [first, *process.stdout]
-        seconds = time.monotonic() - started
+        for line in process.stdout:
+            lines.append(line)
+            times.setdefault(line.strip(), time.monotonic())
+            if line == "ready\n" and kill_after is not None:
+                threading.Timer(kill_after, process.kill).start()
+        ended = time.monotonic()
     assert process.returncode == 0 or kill_after is not None
-    return lines[-1], seconds
+    first = times.get("trains", ended)
+    return lines[-1], first - times["ready"], ended - first
 
 
 def interrupt(*_: Any) -> None:
@@ -160,10 +163,11 @@ def test_a_signal_saves_before_it_stops(tmp_path: Path, number: signal.Signals) 
 def test_killed_again_and_again_it_ends_with_the_same_weights(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    unbroken, seconds = train_in_process(tmp_path / "unbroken")
+    unbroken, before, training = train_in_process(tmp_path / "unbroken")
     random = np.random.default_rng(int(time.time()))
     for kill in range(kills := request.config.getoption("--kills")):
-        instant = float(random.uniform(0.0, seconds))
+        # Each gets so far that something is left for the next one.
+        instant = float(random.uniform(0.0, before + training / kills))
         train_in_process(tmp_path / "killed", kill_after=instant)
         steps = [path.stem for path in (tmp_path / "killed" / "kept").rglob("step-*.json")]
         newest = max(steps, default="nothing")
