@@ -51,11 +51,6 @@ class Checkpoint:
     identity: dict[str, Any]
     settings: dict[str, Any]
 
-    @property
-    def size(self) -> int:
-        """Bytes of all arrays: about what the checkpoint takes on a disk."""
-        return sum(array.nbytes for array in (*self.arrays, *self.best))
-
 
 def save(folder: Path, checkpoint: Checkpoint) -> tuple[Path, Path]:
     """Write a checkpoint and return its two files, the manifest last.
