@@ -22,7 +22,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 RATIO_LIMIT, TRIVIAL_LIMIT = 1.10, 1.5
-DEMO = {"run_name": "demo", "epochs": 12}
+DEMO = {"run_name": "demo"}
 
 
 def seconds_of(command: Sequence[str | Path], folder: Path) -> float:

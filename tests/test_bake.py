@@ -166,6 +166,7 @@ FILES = """
     harness/engine.py
     harness/errors.py
     harness/files.py
+    harness/kernel.py
     harness/lint.py
     harness/notebooks.py
     harness/parameters.py

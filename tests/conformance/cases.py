@@ -290,12 +290,12 @@ MORE = [
         cells=("1",),
         kernel="never",
         limits={"start": 2},
-        fault=r"cell 1 of 2 .*: the kernel 'never' did not start: .* 2 seconds",
+        fault=r"cell 1 of 2 .*: the kernel 'never' did not start: .* 2 s",
     ),
     Case(
         name="a kernel that dies at its start",
         cells=("1",),
         kernel="dies",
-        fault=r"cell 1 of 2 .*: the kernel 'dies' did not start: Kernel died",
+        fault=r"cell 1 of 2 .*: the kernel 'dies' did not start: it died",
     ),
 ]

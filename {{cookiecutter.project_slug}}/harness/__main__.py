@@ -13,7 +13,6 @@ from .colab import new_machine
 from .compare import compare, read_record, verdict
 from .errors import HarnessError
 from .notebooks import Limits, parse_parameters, run
-from .report import read_reports, write_index
 from .summary import as_markdown
 
 
@@ -81,6 +80,8 @@ def _compare(options: argparse.Namespace) -> bool:
 
 
 def _index(options: argparse.Namespace) -> bool:
+    from .report import read_reports, write_index
+
     print(f"Reports: {write_index(options.folder)}")
     if job_summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(job_summary, "a", encoding="utf-8") as file:

@@ -11,6 +11,8 @@ import re
 import signal
 import time
 import uuid
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 
 from .files import write_whole
+from .kernel import connect
 from .processes import MARK, end_all, memory_of
 from .progress import Progress, cells
 from .texts import collapse, shorten
@@ -71,9 +74,13 @@ class StrictEngine(NBClientEngine):
         *,
         limits: Limits = NO_LIMITS,
         cwd: str | None = None,
+        saved: Callable[[], object] = lambda: None,
         **_: Any,
     ) -> nbformat.NotebookNode:
         """Execute a notebook in place; it is saved after each cell, whatever happens.
+
+        Args:
+            saved: Called once all is saved, before the kernel ends: a second, with TensorFlow.
 
         Raises:
             Failed: If it did not pass.
@@ -82,13 +89,15 @@ class StrictEngine(NBClientEngine):
         manager = _AtomicManager(nb, output_path, progress_bar=False)
         manager.notebook_start()
         client = _StrictClient(manager, kernel_name=kernel_name, limits=limits)
-        try:
-            client.execute(cwd=cwd)
-        except (Failed, KeyboardInterrupt) as failure:
-            nb.metadata["harness"] = {"failure": str(failure), "cell": client.cell}
-            raise
-        finally:
-            manager.notebook_complete()
+        with closing(client):
+            try:
+                client.execute(cwd=cwd)
+            except (Failed, KeyboardInterrupt) as failure:
+                nb.metadata["harness"] = {"failure": str(failure), "cell": client.cell}
+                raise
+            finally:
+                manager.notebook_complete()
+                saved()
         return manager.nb
 
 
@@ -118,7 +127,7 @@ class _StrictClient(PapermillNotebookClient):
         self.shutdown_kernel = "immediate"
 
     def execute(self, *, cwd: str | None = None) -> None:
-        """Execute the cells; end the kernel and every process that came of it."""
+        """Execute the cells."""
         try:
             self._execute_cells(cwd)
             self.set_widgets_metadata()
@@ -126,11 +135,13 @@ class _StrictClient(PapermillNotebookClient):
         except KeyboardInterrupt:
             self._forget()
             raise
-        finally:
-            if self.km is not None:
-                self._cleanup_kernel()
-            for process in end_all(self._mark):
-                cells.info("Ended a process that the notebook left: %s", process)
+
+    def close(self) -> None:
+        """End the kernel and every process that came of it."""
+        if self.km is not None:
+            self._cleanup_kernel()
+        for process in end_all(self._mark):
+            cells.info("Ended a process that the notebook left: %s", process)
 
     def _start(self, cwd: str | None) -> None:
         os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # no warnings of a debugger
@@ -139,14 +150,13 @@ class _StrictClient(PapermillNotebookClient):
         try:
             self.create_kernel_manager()
             self.start_new_kernel(cwd=cwd, env=env)
-            self.start_new_kernel_client()
-            info = self.wait_for_reply(self.kc.kernel_info())
+            self.kc, info = run_sync(connect)(self.km, seconds=self.startup_timeout)
             faults = self._ask(None, WATCH)
         except (OSError, RuntimeError) as error:
             raise Failed(f"the kernel {self.kernel_name!r} did not start: {error}") from error
         if faults:
             raise Failed("; ".join(faults))
-        self.nb.metadata["language_info"] = info["content"]["language_info"]
+        self.nb.metadata["language_info"] = info["language_info"]
 
     async def _async_forget(self) -> None:
         """End the tasks in whose midst an interrupt came."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from papermill.parameterize import parameterize_notebook
 from .engine import NO_LIMITS, Failed, Limits, StrictEngine
 from .errors import HarnessError
 from .parameters import check_parameters, declared_parameters, parse_parameters, read_notebook
-from .report import write_report
 
 __all__ = [
     "Executed",
@@ -84,22 +84,30 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
 
     def report() -> Path:
+        from .report import write_report  # here, since loading it takes time, too
+
         return write_report(executed, page, record=record)
 
-    with _sigterm_as_interrupt():
+    written: list[Future[Path]] = []
+    with _sigterm_as_interrupt(), ThreadPoolExecutor(max_workers=1) as beside:
         try:
             StrictEngine.execute_notebook(
-                prepared, kernel, str(executed), limits=limits, cwd=str(notebook.parent)
+                prepared,
+                kernel,
+                str(executed),
+                limits=limits,
+                cwd=str(notebook.parent),
+                saved=lambda: written.append(beside.submit(report)),
             )
         except Failed as failure:
             raise HarnessError(
-                f"{notebook} failed in {failure}\nUp to there: {report()}"
+                f"{notebook} failed in {failure}\nUp to there: {written[0].result()}"
             ) from failure
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(
-                f"{notebook} was not finished: {stop}\nUp to there: {report()}"
+                f"{notebook} was not finished: {stop}\nUp to there: {written[0].result()}"
             ) from stop
-        return Executed(notebook=executed, report=report())
+        return Executed(notebook=executed, report=written[0].result())
 
 
 @contextmanager
