@@ -67,7 +67,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
         script = (
             "import sys; from pathlib import Path; from harness.report import write_report;"
             "notebook, page, record = map(Path, sys.argv[1:]);"
-            "write_report(notebook, page, record=record)"
+            "write_report(notebook, page, beside=notebook.parent, record=record)"
         )
         record = output / "runs" / "first" / "run.json"
         done = project.run(python, "-c", script, output / "setup.ipynb", pages[name], record)

@@ -140,6 +140,12 @@ MATRIX = [
 ]
 
 MORE = [
+    Case(
+        name="no parameters, and none given",
+        cells=("print('do', 'ne')",),
+        tagged=False,
+        shows="do ne",
+    ),
     Case(name="nothing wrong", cells=("print('steps', steps)",), shows="steps 3"),
     Case(
         name="a parameter given",
@@ -201,7 +207,52 @@ MORE = [
         cells=("get_ipython().execution_count = 1", "1"),
         fault="not executed in its turn",
     ),
+    Case(
+        name="an error that was shown and cleared",
+        cells=(
+            "open('bad.py', 'w').write('1 / 0')",
+            "from IPython.display import clear_output\n%run bad.py\nclear_output()",
+        ),
+        fault=r"cell 3 of 3 .*: ZeroDivisionError",
+    ),
+    Case(
+        name="what runs commands was replaced",
+        cells=("import os\nget_ipython().system = os.system\n!exit 3",),
+        fault=r"get_ipython\(\)\.system was replaced",
+    ),
+    Case(
+        name="a way of its own to show lists",
+        cells=(
+            "shown = get_ipython().display_formatter.formatters['text/plain']\n"
+            "shown.for_type(list, lambda value, printer, cycle: printer.text(' '.join(value)))",
+            "!exit 3",
+        ),
+        fault="exit status 3",
+    ),
     Case(name="everything deleted", cells=("%reset -f", "!exit 3"), fault="exit status 3"),
+    Case(
+        name="a thread of another kind",
+        cells=(
+            "import _thread, time\ndef load():\n    raise OSError('no data')\n"
+            "_thread.start_new_thread(load, ())\ntime.sleep(0.3)",
+        ),
+        fault="a thread died of OSError: no data",
+    ),
+    Case(
+        name="a task that died unseen",
+        cells=(
+            "import asyncio\nasync def load():\n    raise OSError('no data')\n"
+            "asyncio.create_task(load())\nawait asyncio.sleep(0.1)",
+        ),
+        fault="a task of asyncio died of OSError: no data",
+    ),
+    Case(
+        name="a task that was waited for",
+        cells=(
+            "import asyncio\nasync def load():\n    raise OSError('no data')\n"
+            "await asyncio.gather(load(), return_exceptions=True)",
+        ),
+    ),
     Case(
         name="threads that end well",
         cells=(
@@ -213,9 +264,9 @@ MORE = [
     ),
     Case(
         name="the whole over its time",
-        cells=("import time\ntime.sleep(1)", "time.sleep(60)"),
-        limits={"notebook": 4, "cell": 30},
-        fault=r"cell 3 of 3 .*: the notebook took longer than its limit of 4 s",
+        cells=("import time", "time.sleep(60)"),
+        limits={"notebook": 6, "cell": 30},
+        fault=r"cell 3 of 3 .*: the notebook took longer than its limit of 6 s",
     ),
     Case(
         name="outputs without end",
@@ -226,6 +277,12 @@ MORE = [
     Case(
         name="a command that waits for input",
         cells=("!cat",),
+        limits={"cell": 2},
+        fault="longer than the limit of 2 s",
+    ),
+    Case(
+        name="a kernel that was stopped",
+        cells=("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",),
         limits={"cell": 2},
         fault="longer than the limit of 2 s",
     ),
@@ -248,6 +305,16 @@ MORE = [
         name="50 MB in one line",
         cells=("print('x' * 50_000_000)\nprint('the', 'end')",),
         shows="the end",
+    ),
+    Case(
+        name="20 MB of exception",
+        cells=("raise ValueError('x' * 20_000_000)",),
+        fault=r"ValueError: x{99}.*left out here(?!.{99999})",
+    ),
+    Case(
+        name="characters that no file can hold",
+        cells=(r"print('the file caf\udce9')",),  # as os.listdir tells what is not UTF-8
+        shows="the file caf",
     ),
     Case(
         name="a process left over",

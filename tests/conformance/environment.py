@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from baking import Project
 SUITE = "CONFORMANCE_SUITE"
 """Environment variable by which this suite's processes are told from another's."""
 
-NEEDS = ["ipykernel", "matplotlib", "nbconvert", "papermill", "pip", "psutil"]
-"""What the harness imports, and what its notebooks do; with the project's own versions."""
+NEEDS = ["ipykernel", "matplotlib", "nbconvert", "papermill", "pip", "psutil", "pytest"]
+"""What the harness, its tests and its notebooks import; with the project's own versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +58,19 @@ def build(folder: Path, project: Project, *more: str) -> Harness:
         SUITE: uuid.uuid4().hex,
     }
     return Harness(project=project, python=python, env=env)
+
+
+def running(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and is not yet collected does not."""
+    status = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return status != "" and not status.startswith("Z")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for a condition to hold; fail if it does not in time."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not come to that"
+        time.sleep(0.1)

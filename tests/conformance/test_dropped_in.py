@@ -93,7 +93,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     text = text.replace("markers = [\n", 'markers = [\n    "nightly: only in the night",\n', 1)
     settings.write_text(text, encoding="utf-8")
 
-    place = build(folder, project, "pytest", "pytest-xdist", "jsonschema")
+    place = build(folder, project, "pytest-xdist", "jsonschema")
     outcomes = {}
     for way, flags in {"one process": [], "two workers": ["-n", "2"]}.items():
         command = [place.python, "-m", "pytest", "tests/test_every_notebook.py", "-m", "notebook"]

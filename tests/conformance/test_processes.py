@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cases import Case
-from environment import Harness
+from environment import Harness, running, wait_until
 
 pytestmark = pytest.mark.slow
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
@@ -40,21 +37,6 @@ def command(harness: Harness, notebook: Path, *flags: str) -> subprocess.Popen[s
         env=harness.env | {"PYTHONIOENCODING": "ascii"},
         encoding="utf-8",
     )
-
-
-def running(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended and is not yet collected does not."""
-    status = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return status != "" and not status.startswith("Z")
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not come to that"
-        time.sleep(0.1)
 
 
 def in_the_midst(process: subprocess.Popen[str]) -> tuple[int, int]:
@@ -89,19 +71,16 @@ def test_stopped_it_puts_everything_away_and_tells_how_far_it_came(
 
 
 @unix
-def test_killed_itself_it_leaves_no_kernel_and_a_notebook_that_can_be_read(
+def test_killed_itself_it_leaves_no_process_and_a_notebook_that_can_be_read(
     harness: Harness, tmp_path: Path
 ) -> None:
     process = command(harness, LONG.write(tmp_path))
     kernel, child = in_the_midst(process)
-    try:
-        process.kill()
-        process.wait(30)
-        wait_until(lambda: not running(kernel))
-        executed = (tmp_path / "out/case.ipynb").read_text(encoding="utf-8")
-        assert f"child {child}" in json.dumps(json.loads(executed))
-    finally:
-        os.kill(child, signal.SIGKILL)  # nobody is left who could
+    process.kill()
+    process.wait(30)
+    wait_until(lambda: not running(kernel) and not running(child))
+    executed = (tmp_path / "out/case.ipynb").read_text(encoding="utf-8")
+    assert f"child {child}" in json.dumps(json.loads(executed))
 
 
 @pytest.mark.parametrize(("cell", "status"), [("print('é')", 0), ("1 / 0", 1)])

@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 from cases import MATRIX, MORE, Case
+from environment import running, wait_until
 
 pytestmark = pytest.mark.slow
 Execute = Callable[[Path, Path, Case], dict[str, Any]]
@@ -62,11 +63,25 @@ def test_cells_are_named_with_the_heading_they_stand_under(execute: Execute, pla
     ]
 
 
-def test_a_process_left_over_is_named(execute: Execute, place: Path) -> None:
-    source = "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)"
-    case = Case(name="left", cells=(source,))
+@pytest.mark.parametrize("env", [None, {}], ids=["with its environment", "with none"])
+def test_a_process_left_over_is_ended_and_named(
+    env: dict[str, str] | None, execute: Execute, place: Path
+) -> None:
+    call = f"subprocess.Popen(['sleep', '600'], env={env}, start_new_session=True)"
+    case = Case(name="left", cells=(f"import subprocess\nprint('child', {call}.pid)",))
     answer = execute(case.write(place), place / "out", case)
     assert any("that the notebook left: sleep 600" in line for line in answer["log"])
+    (child,) = re.findall(r"child (\d+)", (place / "out" / "case.ipynb").read_text("utf-8"))
+    wait_until(lambda: not running(int(child)), seconds=5)
+
+
+def test_a_picture_beside_the_notebook_is_in_its_report(execute: Execute, place: Path) -> None:
+    path = Case(name="picture", cells=("1",)).write(place)
+    path.write_text(path.read_text("utf-8").replace("# A title", "# A title\\n![A sketch](a.png)"))
+    (place / "a.png").write_bytes(b"a picture")
+    assert execute(path, place / "out", Case(name="", cells=()))["error"] is None
+    page = (place / "out" / "case.html").read_text(encoding="utf-8")
+    assert re.search(r'<img alt="A sketch" src="data:image/png;base64,', page)
 
 
 def test_cell_ids_that_are_missing_are_made_up(execute: Execute, place: Path) -> None:
@@ -83,13 +98,13 @@ def test_cell_ids_that_are_missing_are_made_up(execute: Execute, place: Path) ->
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("{", "is not a notebook"),
+        ("{", "is not JSON"),
         ("[]", "is not a notebook of format 4"),
-        ('{"nbformat": 4, "nbformat_minor": 5}', "is not a notebook"),
+        ('{"nbformat": 4, "nbformat_minor": 5}', "is not a valid notebook at its top"),
         (
             '{"nbformat": 4, "nbformat_minor": 5, "metadata": {},'
             ' "cells": [{"cell_type": "code", "id": "a", "metadata": {}, "source": "1"}]}',
-            "breaks the notebook format",
+            "is not a valid notebook at cells/0",
         ),
     ],
 )

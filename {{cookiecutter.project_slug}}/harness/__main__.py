@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         passed = options.command(options)
-    except (HarnessError, KeyboardInterrupt) as error:
+    except (HarnessError, KeyboardInterrupt, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0 if passed else 1

@@ -56,7 +56,9 @@ def read_freeze(source: str) -> dict[str, str]:
         else:
             text = Path(source).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise HarnessError(f"The freeze {source} can't be read: {error}.") from error
+        raise HarnessError(
+            f"The freeze {source} can't be read: {error}. Give the path or address of another."
+        ) from error
     lines = re.findall(r"^([\w.-]+)(?:==(\S+)| @ )", text, re.M)
     if not lines:
         raise HarnessError(f"The freeze {source} names no version. Take what pip freeze prints.")

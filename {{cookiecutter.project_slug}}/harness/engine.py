@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +24,15 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager
 
 from .files import write_whole
 from .kernel import connect
-from .processes import MARK, end_all, memory_of
+from .limits import NO_LIMITS, Limits
+from .processes import MARK, end_all, guarded, memory_of, processes_of
 from .progress import Progress, cells
-from .texts import collapse, shorten
-
-TEXT_LIMIT = 1_000_000
-"""Characters kept of one output: what a browser still opens."""
+from .texts import LINE_LIMIT, TEXT_LIMIT, collapse, shorten
 
 WATCH = f"exec({Path(__file__).with_name('watch.py').read_text(encoding='utf-8')!r}, dict())"
 TAKE = "__import__('IPython').get_ipython().harness_take({seconds})"
 LAST_WAIT = 1.0
 """Seconds that threads which still run after the last cell are given, to end or to fail."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a run may take; None is without limit.
-
-    Attributes:
-        cell: Seconds for one cell.
-        notebook: Seconds for everything, start-up included.
-        start: Seconds for the kernel to start.
-        memory: Bytes for the kernel and its children together, looked at every second.
-    """
-
-    cell: float | None = None
-    notebook: float | None = None
-    start: float = 60.0
-    memory: float | None = None
-
-
-NO_LIMITS = Limits()
 
 
 class Failed(Exception):
@@ -89,7 +66,7 @@ class StrictEngine(NBClientEngine):
         manager = _AtomicManager(nb, output_path, progress_bar=False)
         manager.notebook_start()
         client = _StrictClient(manager, kernel_name=kernel_name, limits=limits)
-        with closing(client):
+        with guarded(client.mark), closing(client):
             try:
                 client.execute(cwd=cwd)
             except (Failed, KeyboardInterrupt) as failure:
@@ -117,8 +94,9 @@ class _StrictClient(PapermillNotebookClient):
         super().__init__(manager, kernel_name=kernel_name, log=silent)
         now = time.monotonic()
         self._limits, self._ends = limits, now + (limits.notebook or math.inf)
-        self._cell_ends, self._count, self._mark = self._ends, 0, uuid.uuid4().hex
-        self._fault, self._progress = "", Progress()
+        self._cell_ends, self._count, self._fault = self._ends, 0, ""
+        self._progress, self._errors = Progress(), list[str]()
+        self.mark = uuid.uuid4().hex  # of its processes
         self.cell: str | None = None  # id of the one that runs, or ran last
         self.timeout_func, self.on_cell_executed = self._seconds_left, self._note_exit
         self.startup_timeout = math.ceil(min(limits.start, limits.notebook or math.inf))
@@ -138,14 +116,15 @@ class _StrictClient(PapermillNotebookClient):
 
     def close(self) -> None:
         """End the kernel and every process that came of it."""
+        known = processes_of(self.mark)  # while it can be seen whose child each is
         if self.km is not None:
             self._cleanup_kernel()
-        for process in end_all(self._mark):
+        for process in end_all(known | processes_of(self.mark)):
             cells.info("Ended a process that the notebook left: %s", process)
 
     def _start(self, cwd: str | None) -> None:
         os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # no warnings of a debugger
-        env = os.environ | {MARK: self._mark}
+        env = os.environ | {MARK: self.mark}
         env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
         try:
             self.create_kernel_manager()
@@ -179,7 +158,7 @@ class _StrictClient(PapermillNotebookClient):
             cells.info(f"{place}: {heading}" if heading else place)
             self.nb_man.cell_start(cell, index)
             self.cell = cell.get("id")
-            self._progress = Progress()
+            self._progress, self._errors = Progress(), []
             try:
                 if number == 1:
                     self._start(cwd)
@@ -201,14 +180,11 @@ class _StrictClient(PapermillNotebookClient):
             self.execute_cell(cell, index)
             faults = self._ask(cell, wait=wait)
         except CellExecutionError as error:
-            raise Failed(f"{error.ename}: {error.evalue}") from error
+            raise Failed(_named(error.ename, error.evalue)) from error
         except (CellTimeoutError, DeadKernelError) as error:
             raise Failed(self._end()) from error
-        expected = "raises-exception" in cell.metadata.get("tags", [])
-        for output in cell.outputs:
-            # %run, %%capture and their like swallow an exception that they show.
-            if output.output_type == "error" and not expected:
-                faults.insert(0, f"{output.ename}: {output.evalue}")
+        if "raises-exception" not in cell.metadata.get("tags", []):
+            faults = self._errors + faults
         if self._fault:
             faults.append(self._fault)
         if (cell.execution_count or 0) <= self._count:
@@ -242,6 +218,9 @@ class _StrictClient(PapermillNotebookClient):
         if time.monotonic() > self._cell_ends:
             # A flood of messages would keep nbclient from ever looking at the clock.
             raise asyncio.CancelledError
+        if msg["msg_type"] == "error":
+            # %run and widgets swallow an exception that they show, and it may be cleared at once.
+            self._errors.append(_named(msg["content"]["ename"], msg["content"]["evalue"]))
         output = super().process_message(msg, cell, cell_index)
         self._progress.message(msg["msg_type"], msg["content"])
         return output
@@ -259,6 +238,9 @@ class _StrictClient(PapermillNotebookClient):
                 outs[-1].text += made.text
                 made = outs[-1]
             made.text = shorten(collapse(made.text), TEXT_LIMIT)
+        elif made.output_type == "error":
+            made.evalue = shorten(made.evalue, LINE_LIMIT)
+            made.traceback = [shorten(part, TEXT_LIMIT) for part in made.traceback]
         elif "text/plain" in made.get("data", {}):
             made.data["text/plain"] = shorten(made.data["text/plain"], TEXT_LIMIT)
         return made
@@ -267,7 +249,7 @@ class _StrictClient(PapermillNotebookClient):
         """Look after the kernel: nbclient does so every second while a cell runs."""
         await super()._async_check_alive()
         limit = self._limits.memory
-        if limit and (used := memory_of(self._mark)) > limit:
+        if limit and (used := memory_of(self.mark)) > limit:
             self._fault = f"it used {used / 1e9:.1f} GB of memory, over its {limit / 1e9:g} GB"
             raise DeadKernelError(self._fault)
 
@@ -292,6 +274,10 @@ class _StrictClient(PapermillNotebookClient):
             hint = ", which the system sends when memory runs out" if name == "SIGKILL" else ""
             return f"the kernel was ended by {name}{hint}"
         return f"the kernel exited with status {status}, and what follows could not run"
+
+
+def _named(name: str, message: str) -> str:
+    return f"{name}: {shorten(message, LINE_LIMIT)}"
 
 
 def _as_output(reason: str) -> nbformat.NotebookNode:

@@ -10,12 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nbformat.validator import iter_validate
-
 from . import rules
 from .errors import HarnessError
-from .files import find_notebooks, write_whole
-from .rules import Finding, Json
+from .files import Json, find_notebooks, read_notebook, write_whole
+from .rules import Finding
 
 LEFTOVERS = "ExecuteTime collapsed colab execution executionInfo id outputId papermill scrolled"
 """Cell metadata that tools leave behind; Colab's executionInfo holds the user's name."""
@@ -27,7 +25,7 @@ def check(path: Path) -> list[Finding]:
     Raises:
         HarnessError: If the file is not a valid notebook.
     """
-    notebook = _read(path)
+    notebook = read_notebook(path)
     above = path.resolve().parents
     root = next((folder for folder in above if (folder / "pyproject.toml").exists()), above[0])
     findings = [*_mendable(notebook), *rules.metadata(notebook), *rules.parameters(notebook)]
@@ -44,7 +42,7 @@ def clean(path: Path) -> bool:
     Raises:
         HarnessError: If the file is not a valid notebook.
     """
-    notebook = _read(path)
+    notebook = read_notebook(path)
     mended = cleaned(notebook)
     if mended != notebook:
         write_whole(path, json.dumps(mended, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
@@ -91,34 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if options.clean and clean(path):
                 print(f"{path}: mended")
-            findings: Sequence[object] = check(path)
+            findings = [f"{path}: {finding}" for finding in check(path)]
         except HarnessError as error:
-            findings = [error]
+            findings = [str(error)]
         count += len(findings)
-        for finding in findings:
-            print(f"{path}: {finding}")
+        print(*findings, sep="\n", end="\n" if findings else "")
     print(f"Notebooks: {len(notebooks)}, findings: {count}")
     return 1 if count else 0
-
-
-def _read(path: Path) -> Json:
-    """Read a notebook as it is in its file: nbformat would mend it on the way."""
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise HarnessError(f"can't be read: {error.strerror}. Check the path.") from error
-    except ValueError as error:
-        raise HarnessError(f"not JSON: {error}. Resolve what a merge left in it.") from error
-    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
-        raise HarnessError("not a notebook of format 4. Open it in Jupyter and save it again.")
-    # Missing ids are no reason to stop: cleaning adds them.
-    tried = notebook | {"nbformat_minor": max(5, notebook.get("nbformat_minor", 0))}
-    tried["cells"] = [{"id": "x"} | cell for cell in notebook.get("cells", [])]
-    if fault := next(iter(iter_validate(tried)), None):
-        where = "/".join(str(part) for part in fault.absolute_path) or "its top"
-        message = f"not a valid notebook at {where}: {fault.message.splitlines()[0]}"
-        raise HarnessError(f"{message}. Open it in Jupyter and save it again.")
-    return notebook
 
 
 def _mendable(notebook: Json) -> Iterator[Finding]:

@@ -16,9 +16,11 @@ from jupyter_client.kernelspec import KernelSpecManager
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from .engine import NO_LIMITS, Failed, Limits, StrictEngine
+from .engine import Failed, StrictEngine
 from .errors import HarnessError
-from .parameters import check_parameters, declared_parameters, parse_parameters, read_notebook
+from .files import load_notebook
+from .limits import NO_LIMITS, Limits
+from .parameters import check_parameters, declared_parameters, parse_parameters
 
 __all__ = [
     "Executed",
@@ -72,7 +74,7 @@ def run(
     page = executed.with_suffix(".html")
     if executed.resolve() == notebook.resolve():
         raise HarnessError(f"{notebook} would be overwritten. Choose another folder than {output}.")
-    prepared = load_notebook_node(read_notebook(notebook))
+    prepared = load_notebook_node(load_notebook(notebook))
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
     if kernel not in KernelSpecManager().find_kernel_specs():
         raise HarnessError(
@@ -81,12 +83,11 @@ def run(
         )
     if values:
         prepared = parameterize_notebook(prepared, values, kernel_name=kernel, language="python")
-    output.mkdir(parents=True, exist_ok=True)
 
     def report() -> Path:
         from .report import write_report  # here, since loading it takes time, too
 
-        return write_report(executed, page, record=record)
+        return write_report(executed, page, beside=notebook.parent, record=record)
 
     written: list[Future[Path]] = []
     with _sigterm_as_interrupt(), ThreadPoolExecutor(max_workers=1) as beside:

@@ -4,39 +4,13 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from .errors import HarnessError
-
-
-def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook.
-
-    Raises:
-        HarnessError: If there is none, or the file does not follow the notebook format.
-    """
-    invalid: dict[str, Exception] = {}
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-        if not isinstance(content, dict) or content.get("nbformat") != 4:
-            raise HarnessError(f"{path} is not a notebook of format 4. Save it again with Jupyter.")
-        notebook = nbformat.reads(text, as_version=4, capture_validation_error=invalid)
-    except OSError as error:
-        raise HarnessError(f"{path} can't be read: {error.strerror}. Check the path.") from error
-    except (KeyError, ValueError, nbformat.ValidationError) as error:
-        raise HarnessError(f"{path} is not a notebook: {error}. Save it again with Jupyter.") from (
-            error
-        )
-    if invalid:
-        fault = str(invalid["ValidationError"]).splitlines()[0]
-        raise HarnessError(f"{path} breaks the notebook format: {fault}. Save it with Jupyter.")
-    return notebook
+from .files import load_notebook
 
 
 def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any]:
@@ -47,15 +21,17 @@ def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any
         needed: Whether there must be some: values are to be given to them.
 
     Raises:
-        HarnessError: If a value is not a literal; or if no cell, or more than one, is tagged
-            `parameters`: papermill would put its values first, and the notebook's own would win.
+        HarnessError: If a value is not a literal; or if given ones would come too late or too early
+            to count, since not exactly one cell, of code, is tagged `parameters`, or its names are
+            used above it. Papermill would go on, with the notebook's own values.
     """
-    cells = [cell for cell in read_notebook(notebook).cells if cell.cell_type == "code"]
+    cells = load_notebook(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(tagged) > 1 or (needed and not tagged):
+    of_code = [cell for cell in tagged if cell.cell_type == "code"]
+    if tagged != of_code or len(tagged) > 1 or (needed and not tagged):
         raise HarnessError(
-            f"{notebook} has {len(tagged)} cells tagged 'parameters'; it needs exactly one to be"
-            " given values."
+            f"{notebook} has {len(tagged)} cells tagged 'parameters', {len(of_code)} of them code;"
+            " to be given values, it needs exactly one, and of code."
         )
     if any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells):
         raise HarnessError(
@@ -68,7 +44,8 @@ def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any
         statements = ast.parse(tagged[0].source).body
     except SyntaxError as error:
         raise HarnessError(
-            f"{notebook}: line {error.lineno} of the parameters is not Python: {error.msg}."
+            f"{notebook}: line {error.lineno} of the parameters is not Python: {error.msg}. Keep"
+            " commands and magics in other cells."
         ) from error
     values = {}
     for statement in statements:
@@ -86,6 +63,14 @@ def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any
                 f"{notebook} declares {name} = {ast.unparse(value)}; a parameter needs a plain"
                 " value, such as 3, 0.5, True or 'text'."
             ) from error
+    above = cells[: cells.index(tagged[0])] if needed else []
+    code = "\n".join(cell.source for cell in above if cell.cell_type == "code")
+    early = values.keys() & set(re.findall(r"\w+", re.sub(r"#.*", "", code)))
+    if early:
+        raise HarnessError(
+            f"{notebook} uses {', '.join(sorted(early))} above the cell tagged 'parameters', where"
+            " a given value does not reach. Move that cell up."
+        )
     return values
 
 
@@ -98,10 +83,11 @@ def parse_parameters(notebook: Path, texts: Iterable[str]) -> dict[str, Any]:
         HarnessError: If a text is not of this form, its name unknown, or its value not of the
             parameter's type.
     """
-    declared, values = declared_parameters(notebook), {}
+    texts = list(texts)
+    declared, values = declared_parameters(notebook, needed=bool(texts)), {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not (name and equals):
             raise HarnessError(f"{text!r} is not of the form name=value, such as epochs=3.")
         _known(notebook, name, declared)
         values[name] = _parse(name, value, declared[name])
@@ -121,7 +107,7 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str,
         if kind is float and type(value) is int:
             value = float(value)
         if declared[name] is not None and type(value) is not kind:
-            raise _mistyped(name, value, kind)
+            raise _mistyped(name, value, declared[name])
         if not _passable(value):
             raise HarnessError(
                 f"{name}={value!r} can't be passed: papermill passes plain values, lists, and"
@@ -148,12 +134,13 @@ def _parse(name: str, text: str, declared: Any) -> Any:
     except (KeyError, SyntaxError, ValueError) as error:
         if declared is None:
             return text
-        raise _mistyped(name, text, kind) from error
+        raise _mistyped(name, text, declared) from error
 
 
-def _mistyped(name: str, value: Any, kind: type) -> HarnessError:
+def _mistyped(name: str, value: Any, declared: Any) -> HarnessError:
     return HarnessError(
-        f"{name}={value}: {value!r} is not of type {kind.__name__}, which the notebook declares."
+        f"{name}={value}: {value!r} is not of type {type(declared).__name__}, which the notebook"
+        f" declares: {name} = {declared!r}."
     )
 
 

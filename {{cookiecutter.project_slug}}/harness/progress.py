@@ -7,7 +7,7 @@ import re
 import time
 from typing import Any
 
-from .texts import collapse
+from .texts import LINE_LIMIT, collapse, shorten
 
 cells = logging.getLogger("harness.cells")
 printed = logging.getLogger("harness.printed")
@@ -73,4 +73,4 @@ class Progress:
 
 def _print(text: str) -> None:
     if text.strip():
-        printed.info(_COLOUR.sub("", text.rstrip("\r")))
+        printed.info(shorten(_COLOUR.sub("", text.rstrip("\r")), LINE_LIMIT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,8 @@ from traitlets.config import Config
 from .errors import HarnessError
 from .files import write_whole
 from .summary import figures_of, judge
-from .texts import shorten
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-LONGEST_TEXT = 100_000
-"""Characters of one printed text that are shown; of a longer one, its beginning and its end."""
 
 FORMS = [
     *("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"),
@@ -31,11 +28,8 @@ FORMS = [
 ]
 """The first of these that an output has is shown: none needs a script."""
 
-PAPERMILLS_NOTE = "papermill-error-cell-tag"
-"""On the cells that papermill adds to a failed notebook; the summary says what they say."""
 
-
-def write_report(notebook: Path, target: Path, *, record: Path | None = None) -> Path:
+def write_report(notebook: Path, target: Path, *, beside: Path, record: Path | None = None) -> Path:
     """Convert an executed notebook to one HTML page, summary first, with everything inside.
 
     What would be loaded from elsewhere is left out: scripts, and pictures that lie on the web,
@@ -44,23 +38,19 @@ def write_report(notebook: Path, target: Path, *, record: Path | None = None) ->
     Args:
         notebook: The executed notebook, whole or as far as it came.
         target: Where to write the page.
-        record: The run's `run.json`, for the summary; the file may be missing if the run stopped
-            before it was written.
+        beside: Folder of the notebook that was executed, where the pictures of its Markdown lie.
+        record: The run's `run.json`, for the summary; a run that stopped early has left none, or
+            half of one.
 
     Returns:
         The path of the page.
     """
     executed = nbformat.read(notebook, as_version=4)
     executed.metadata.pop("widgets", None)  # they need a script; their text form does not
-    executed.cells = [
-        each for each in executed.cells if PAPERMILLS_NOTE not in each.metadata.get("tags", [])
-    ]
-    for output in (output for each in executed.cells for output in each.get("outputs", [])):
-        if output.output_type == "stream":
-            output.text = shorten(output.text, LONGEST_TEXT)
     known: dict[str, Any] = {}
-    if record is not None and record.exists():
-        known = json.loads(record.read_text(encoding="utf-8"))
+    if record is not None:
+        with suppress(OSError, ValueError):  # the page says that there is none
+            known = json.loads(record.read_text(encoding="utf-8"))
     noted = executed.metadata.get("harness", {})  # by the engine, of a run that did not pass
     outcome = judge(executed, known, failure=noted.get("failure"), cell=noted.get("cell"))
     times = executed.metadata.get("papermill", {})
@@ -71,8 +61,6 @@ def write_report(notebook: Path, target: Path, *, record: Path | None = None) ->
         anchor_link_text="#",
         config=Config({"NbConvertBase": {"display_data_priority": FORMS}}),
     )
-    # Markdown's pictures lie beside the notebook that was executed, not beside its output.
-    beside = Path(times.get("input_path") or notebook).parent
     files = {"name": notebook.stem, "path": str(beside)}
     html, _ = exporter.from_notebook_node(executed, {"metadata": files, "look_at": outcome.cell})
     title, contents, body = _self_contained(html)

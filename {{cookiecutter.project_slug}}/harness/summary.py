@@ -36,21 +36,16 @@ def judge(
     failure: str | None = None,
     cell: str | None = None,
 ) -> Outcome:
-    """Say how an execution ended, by its cells and its record.
+    """Say how an execution ended.
 
     Args:
         notebook: The executed notebook.
         record: What `run.json` holds; empty if there is none.
-        failure: Why it did not pass, where the outputs alone don't show it.
+        failure: Why it did not pass, by the engine; None if it did, or could not say any more.
         cell: Id of the cell that `failure` is about.
     """
     code = [each for each in notebook.cells if each.cell_type == "code" and each.source.strip()]
     ran = [each for each in code if each.execution_count is not None]
-    for each in code:
-        expected = "raises-exception" in each.metadata.get("tags", [])
-        for output in each.outputs:
-            if output.output_type == "error" and not expected and cell is None:
-                cell, failure = each.id, failure or f"{output.ename}: {output.evalue}"
     if failure is not None:
         count = next((each.execution_count for each in code if each.id == cell), None)
         where = f" in cell [{count}]" if count else ""
@@ -102,6 +97,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         report: One of those that `read_reports` returned.
     """
     parts = [f"### {MARKS[report['status']]} {report['title']}: {report['verdict']}"]
+    parts.append(f"`{report['file']}`")
     if report["detail"]:
         parts.append(f"````\n{report['detail']}\n````")
     if report["figures"]:

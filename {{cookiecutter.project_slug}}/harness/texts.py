@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+TEXT_LIMIT = 100_000
+"""Characters kept of one output: what a page can still show."""
+
+LINE_LIMIT = 10_000
+"""Characters kept of a line of a log, and of an exception's message."""
+
 
 def collapse(text: str) -> str:
     """Return what is left of a text where carriage returns made lines start again."""
