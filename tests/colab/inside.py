@@ -20,6 +20,7 @@ from handwritten_digits.errors import UserError
 from handwritten_digits.training import checkpoints
 from handwritten_digits.training.checkpoints import Checkpoint
 from handwritten_digits.training.folders import NEWEST, RunFolders
+from handwritten_digits.training.record import Record
 from harness.colab import PACKAGES, Machine, new_machine
 from mounting import command, kill, process_of, unmount
 
@@ -77,23 +78,23 @@ def checkpoint(step: int, *, megabytes: int = 1) -> Checkpoint:
 
 
 def folders_on_drive(tmp_path: Path) -> RunFolders:
-    project = drive.mount(drive.MOUNTPOINT) / "project"
+    project = drive.mount() / "project"
     return RunFolders("run", scratch=tmp_path / "scratch", persistent=project)
 
 
 def test_a_mount_is_proved_and_looked_at_first(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert drive.mount(drive.MOUNTPOINT) == drive.mount(drive.MOUNTPOINT)
+    assert drive.mount() == drive.mount()
     assert capsys.readouterr().out.count("Mounted at") == 1
 
 
 def test_a_dead_mount_is_mounted_again(machine: Machine) -> None:
-    my_drive = drive.mount(drive.MOUNTPOINT)
+    my_drive = drive.mount()
     kill(drive.MOUNTPOINT)
     with pytest.raises(OSError, match="Errno 107"):
         my_drive.stat()
-    assert drive.mount(drive.MOUNTPOINT).is_dir()
+    assert drive.mount().is_dir()
 
 
 def test_a_mount_that_dies_in_the_middle_costs_no_checkpoint(
@@ -166,6 +167,25 @@ def test_a_stalled_drive_holds_up_no_step(machine: Machine, store: Path, tmp_pat
     assert step > 50
 
 
+def test_a_stalled_drive_holds_up_no_check_of_the_record(
+    machine: Machine, store: Path, tmp_path: Path
+) -> None:
+    folders = folders_on_drive(tmp_path)
+    record, file = Record(project="birds"), folders.work / "run.json"
+    record.write_to(file, copy=folders.publish_later)
+    assert folders.unsafe() == {}
+    process = process_of(drive.MOUNTPOINT)
+    os.kill(process, signal.SIGSTOP)
+    threading.Timer(3, os.kill, [process, signal.SIGCONT]).start()
+    started = time.monotonic()
+    record.check("data", "passed", "all of it")
+    assert time.monotonic() - started < 1
+    folders.publish(file)
+    assert time.monotonic() - started > 2  # so Drive did stall
+    until((store / "My Drive/project/runs/run/run.json").exists)
+    assert "all of it" in (store / "My Drive/project/runs/run/run.json").read_text()
+
+
 def test_a_full_drive_is_told_and_tried_again(
     tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +224,7 @@ time.sleep(60)
 def test_two_machines_that_write_one_run_are_noticed(
     machine: Machine, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = drive.mount(drive.MOUNTPOINT) / "run"
+    run = drive.mount() / "run"
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     mount = command(store, cache=tmp_path / "theirs-cache", upload_after="200ms").split()

@@ -132,9 +132,7 @@ def test_the_table_shows_the_speed_up() -> None:
         ["a", "<product>", "10", "2.000", "0.250", "8.0", "×"],
         ["a", "step", "10", "0.500", "1.000", "0.5", "×"],
     ]
-    shown = TIMINGS._repr_html_()
-    assert "a &lt;product&gt;" in shown
-    assert shown.count("<tr>") == 3
+    assert "<td>a &lt;product&gt;</td>" in TIMINGS._repr_html_()
 
 
 def test_the_chart_has_a_bar_for_each_device_and_says_so_in_words() -> None:

@@ -30,8 +30,14 @@ from {{ cookiecutter.__package }}.training.run import Run
         ({"COLAB_RELEASE_TAG": "release-colab", "KAGGLE_KERNEL_RUN_TYPE": "Batch"}, "kaggle"),
     ],
 )
-def test_places_are_told_apart(variables: dict[str, str], place: str) -> None:
-    assert environment.where(variables) == place
+def test_places_are_told_apart(
+    variables: dict[str, str], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CI", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert environment.where() == place
 
 
 def requirements_in(folder: Path, *lines: str) -> Path:
@@ -104,11 +110,11 @@ def test_what_is_named_is_found_in_kaggles_data_sets(
 
 
 def test_the_drivers_gpus_belong_to_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus = (driver.Gpu(name="Tesla T4", memory_mib=15360),)
+    gpus = (driver.Gpu(name="Tesla T4", memory="15360 MiB"),)
     found = driver.Driver(source="NVML", version="570.1", cuda="12.8", gpus=gpus)
     monkeypatch.setattr(environment, "inventory", lambda: found)
     machine = environment.detect()
-    assert "Tesla T4 with 15.0 GiB" in str(machine)
+    assert "Tesla T4 with 15360 MiB" in str(machine)
     assert "CUDA up to 12.8" in machine.facts()["NVIDIA"]
 
 
@@ -167,17 +173,17 @@ def test_only_colabs_machines_are_given_back(
 @pytest.mark.parametrize(
     ("unsaved", "checks", "reason"),
     [
-        ("Errno 5", ("checkpoints", "model"), "Errno 5"),
-        ("", ("checkpoints",), "model"),
-        ("", ("model",), "checkpoints"),
+        ({"run.json": "Errno 5"}, ("checkpoints", "model"), "run.json: Errno 5"),
+        ({}, ("checkpoints",), "model"),
+        ({}, ("model",), "checkpoints"),
     ],
 )
 def test_a_run_that_is_not_kept_keeps_its_machine(
-    colab: Colab, unsaved: str, checks: tuple[str, ...], reason: str
+    colab: Colab, unsaved: dict[str, str], checks: tuple[str, ...], reason: str
 ) -> None:
     run = Run(Config())
     run.folders = types.SimpleNamespace(  # type: ignore[assignment]
-        wait=lambda: unsaved, kept=colab.drive / "My Drive/project/runs/first"
+        unsafe=lambda: unsaved, kept=colab.drive / "My Drive/project/runs/first"
     )
     for name in ("checkpoints", "model"):
         run.record.check(name, "passed" if name in checks else "failed", "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from machines import Machine, on_a_machine
 
-from {{ cookiecutter.__package }}.colab import drive, environment
+from {{ cookiecutter.__package }}.colab import drive
 from {{ cookiecutter.__package }}.errors import UserError
 
 
@@ -42,10 +42,10 @@ def lose_connection(monkeypatch: pytest.MonkeyPatch, *, times: int) -> list[int]
 def test_a_mounted_drive_is_used_without_a_question_to_the_browser(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    my_drive = drive.mount(drive.MOUNTPOINT)
+    my_drive = drive.mount()
     (my_drive / "kept").touch()
     monkeypatch.setenv("SIMULATED_FAILURE", "refused")  # before it looks whether Drive is there
-    assert drive.mount(drive.MOUNTPOINT) == my_drive
+    assert drive.mount() == my_drive
     assert [path.name for path in machine.drive.iterdir()] == ["kept"]
 
 
@@ -64,46 +64,42 @@ def test_each_failure_of_mount_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("SIMULATED_FAILURE", failure)
     with pytest.raises(UserError, match=f"Drive was not mounted: .*{advice}.*set persistent"):
-        drive.mount(drive.MOUNTPOINT)
+        drive.mount()
 
 
 def test_what_stands_in_the_mountpoints_way_is_named(machine: Machine) -> None:
     point = drive.MOUNTPOINT
     (point / "model").mkdir(parents=True)
     with pytest.raises(UserError, match=f"!mv {point} {point}-before"):
-        drive.mount(point)
+        drive.mount()
     point.rename(point.with_name("elsewhere"))
     point.touch()
     with pytest.raises(UserError, match=f"is a file.*!rm {point}"):
-        drive.mount(point)
+        drive.mount()
     point.unlink()
     point.symlink_to(machine.drive)
     with pytest.raises(UserError, match=f"is a link.*!rm {point}"):
-        drive.mount(point)
-    with pytest.raises(UserError, match=r"the folder above .*/no/drive is missing"):
-        drive.mount(machine.root / "no/drive")
-    with pytest.raises(UserError, match="there is a space"):
-        drive.mount(machine.root / "my drive")
+        drive.mount()
 
 
 def test_colab_enterprise_has_no_drive(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERTEX_PRODUCT", "COLAB_ENTERPRISE")
     with pytest.raises(UserError, match="Colab Enterprise has no Drive"):
-        drive.mount(drive.MOUNTPOINT)
+        drive.mount()
 
 
 def test_without_a_page_of_colab_nothing_is_waited_for(machine: Machine) -> None:
     drive.HOSTNAME_FILE.unlink()
     with pytest.raises(UserError, match="no page of Colab is connected"):
-        drive.mount(drive.MOUNTPOINT)
+        drive.mount()
 
 
 def test_a_lost_connection_is_mended(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = drive.mount(drive.MOUNTPOINT) / "project"
+    drive.mount()
     failures = lose_connection(monkeypatch, times=2)
-    drive.reconnect(folder)
+    drive.mount()
     assert len(failures) == 2
     assert capsys.readouterr().out.count("Mounted at") == 3
 
@@ -113,7 +109,7 @@ def test_a_connection_that_stays_lost_is_told(
 ) -> None:
     lose_connection(monkeypatch, times=99)
     with pytest.raises(UserError, match=r"the connection to Drive was lost.*Run this cell again"):
-        drive.mount(drive.MOUNTPOINT)
+        drive.mount()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +129,7 @@ def test_a_full_drive_says_so(
 
     monkeypatch.setattr(drive, "_write_and_read", fail)
     with pytest.raises(UserError, match=f"can't be used: .*{meaning}"):
-        drive.mount(drive.MOUNTPOINT)
+        drive.mount()
 
 
 def test_other_bytes_than_were_written_are_noticed(
@@ -141,25 +137,40 @@ def test_other_bytes_than_were_written_are_noticed(
 ) -> None:
     monkeypatch.setattr(Path, "read_bytes", lambda path: b"something else")
     with pytest.raises(UserError, match="gave back other bytes"):
-        drive.mount(drive.MOUNTPOINT)
+        drive.mount()
 
 
 def test_drive_is_told_to_finish_before_the_machine_goes(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drive.mount(drive.MOUNTPOINT)
-    drive.unmount(drive.MOUNTPOINT)
+    drive.mount()
+    drive.unmount()
     assert not (drive.MOUNTPOINT / "My Drive").exists()
     monkeypatch.setenv("SIMULATED_FAILURE", "flush")
     with pytest.raises(UserError, match="Drive has not taken everything: flush_and_unmount failed"):
-        drive.unmount(drive.MOUNTPOINT)
+        drive.unmount()
 
 
-def test_results_stay_with_the_project_where_there_is_no_drive(tmp_path: Path) -> None:
-    here = environment.detect()
-    assert drive.places(here, root=tmp_path).persistent in (tmp_path, drive.KAGGLE_WORKING)
-    chosen = drive.places(here, root=tmp_path, persistent=str(tmp_path / "mine"))
-    assert chosen.persistent == tmp_path / "mine"
+def test_a_folder_of_drive_that_is_named_by_its_path_is_on_drive(
+    machine: Machine, tmp_path: Path
+) -> None:
+    mine = drive.MOUNTPOINT / "My Drive/mine"
+    assert drive.persistent_folder(tmp_path, chosen=str(mine)) == (mine, "")
+    drive.round_trip(mine)
+    assert (machine.drive / "mine").is_dir()
+
+
+@pytest.mark.parametrize("place", ["local", "ci", "kaggle"])
+def test_another_folder_takes_the_place_of_drive_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(drive, "where", lambda: place)
+    folder, why = drive.persistent_folder(tmp_path)
+    assert folder == (drive.KAGGLE_WORKING if place == "kaggle" else tmp_path)
+    assert "there is no Google Drive" in why
+    mine, why = drive.persistent_folder(tmp_path, chosen=str(tmp_path / "mine"))
+    assert mine == tmp_path / "mine"
+    assert "names another folder" in why
 
 
 def test_a_folder_proves_that_it_keeps_files(tmp_path: Path) -> None:

@@ -1,22 +1,27 @@
-"""Copying to Drive in the background: what survives, what is told, and who may write."""
+"""Copying to Drive in the background: what survives, and what is told."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 
-from {{ cookiecutter.__package }}.colab import claim, files, publishing
+from {{ cookiecutter.__package }}.colab import drive, publishing
 from {{ cookiecutter.__package }}.colab.files import publish
 from {{ cookiecutter.__package }}.colab.publishing import Job, Publisher
 from {{ cookiecutter.__package }}.errors import UserError
 from {{ cookiecutter.__package }}.training.folders import RunFolders
+from {{ cookiecutter.__package }}.training.record import Record
 
 
 @pytest.fixture(autouse=True)
@@ -156,13 +161,14 @@ def test_a_newer_job_takes_the_place_of_an_older_one_without_a_word(
 def test_a_lost_connection_is_mended_before_the_next_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mended: list[Path] = []
-    monkeypatch.setattr(publishing, "reconnect", mended.append)
+    mounted: list[str] = []
+    monkeypatch.setattr(drive, "MOUNTPOINT", tmp_path)
+    monkeypatch.setattr(drive, "mount", lambda: mounted.append("again"))
     fail(monkeypatch, errno.ENOTCONN, times=1)
     publisher = Publisher(tmp_path / "kept")
     publisher.submit(job(tmp_path, tmp_path / "kept", "a"))
-    until((tmp_path / "kept/model-a").exists)
-    assert mended == [tmp_path / "kept"]
+    assert publisher.flush().unsafe == {}
+    assert mounted == ["again"]
 
 
 def test_what_a_dead_session_was_copying_is_removed(tmp_path: Path) -> None:
@@ -200,6 +206,53 @@ def test_what_was_not_published_is_when_the_run_is_opened_again(tmp_path: Path) 
     assert {path.name for path in kept.iterdir()} == {"step-00000007.npz", "step-00000007.json"}
 
 
+def test_a_stalled_drive_holds_up_no_check_of_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(
+        publishing, "publish", lambda *args, **options: answers.wait() and publish(*args, **options)
+    )
+    folders = RunFolders("run", scratch=tmp_path / "scratch", persistent=tmp_path / "drive")
+    record, file = Record(project="birds"), folders.work / "run.json"
+    started = time.monotonic()
+    record.write_to(file, copy=folders.publish_later)
+    record.check("data", "passed", "all of it")
+    assert time.monotonic() - started < 0.4
+    answers.set()
+    folders.publish(file)
+    kept = json.loads((folders.kept / "run.json").read_text())
+    assert kept["checks"] == [{"name": "data", "status": "passed", "detail": "all of it"}]
+
+
+STOPS_HALF_WAY = """
+import pathlib, sys, time
+from {{ cookiecutter.__package }}.colab import publishing
+from {{ cookiecutter.__package }}.errors import UserError
+from {{ cookiecutter.__package }}.training.folders import RunFolders
+
+publish = publishing.publish
+publishing.publish = lambda *args, **options: time.sleep(0.5) or publish(*args, **options)
+place = pathlib.Path(sys.argv[1])
+folders = RunFolders("run", scratch=place / "scratch", persistent=place / "drive")
+(folders.work / "run.json").write_text("a record")
+folders.publish_later(folders.work / "run.json")
+raise UserError("The data can't be trained on")
+"""
+
+
+def test_a_process_that_stops_half_way_keeps_its_record_and_says_that_it_has_ended(
+    tmp_path: Path,
+) -> None:
+    subprocess.run(
+        [sys.executable, "-c", STOPS_HALF_WAY, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+    )
+    assert (tmp_path / "drive/runs/run/run.json").read_text() == "a record"
+    assert json.loads((tmp_path / "drive/runs/run/session.json").read_text())["ended"]
+
+
 def test_a_drive_that_is_away_costs_no_local_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,72 +268,3 @@ def test_a_drive_that_is_away_costs_no_local_checkpoints(
         with pytest.raises(UserError, match="the connection to Drive was lost"):
             RunFolders("run", **places)
     assert mine.exists()
-
-
-# Two sessions
-
-
-def another_session(folder: Path, *, age: float = 0.0, ended: bool = False) -> dict[str, Any]:
-    """Leave the sign of life of a session on another machine."""
-    content = {
-        "session": "another",
-        "machine": "elsewhere",
-        "process": 1,
-        "at": time.time() - age,
-        "ended": ended,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "session.json").write_text(json.dumps(content))
-    return content
-
-
-def test_a_second_session_is_told_that_the_first_is_alive(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    another_session(tmp_path, age=1)
-    sleep = time.sleep
-    monkeypatch.setattr(
-        claim.time, "sleep", lambda seconds: (another_session(tmp_path), sleep(0.01))
-    )
-    with pytest.raises(UserError, match=r"Another session is writing .* elsewhere, process 1\."):
-        Publisher(tmp_path)
-
-
-def test_a_silent_session_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "SILENCE", 0.2)
-    another_session(tmp_path)
-    publisher = Publisher(tmp_path)
-    publisher.submit(job(tmp_path, tmp_path, "a"))
-    assert publisher.flush().unsafe == {}
-
-
-@pytest.mark.parametrize("state", [{"ended": True}, {"age": 1000.0}])
-def test_an_ended_session_is_not_waited_for(tmp_path: Path, state: dict[str, Any]) -> None:
-    another_session(tmp_path, **state)
-    started = time.monotonic()
-    Publisher(tmp_path)
-    assert time.monotonic() - started < 1
-
-
-def test_the_first_session_stops_publishing_when_it_is_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claim, "BEAT", 0.02)
-    publisher = Publisher(tmp_path / "kept")
-    another_session(tmp_path / "kept")
-    until(lambda: publisher.claim.lost != "")
-    publisher.submit(job(tmp_path, tmp_path / "kept", "a"))
-    assert "another session has taken the run over" in publisher.flush().unsafe["model"]
-    assert not (tmp_path / "kept/model-a").exists()
-
-
-def test_when_all_is_safe_the_next_session_need_not_wait(tmp_path: Path) -> None:
-    publisher = Publisher(tmp_path / "kept")
-    publisher.submit(job(tmp_path, tmp_path / "kept", "a"))
-    publisher.flush()
-    assert json.loads((tmp_path / "kept/session.json").read_text())["ended"]
-
-
-def test_an_error_is_explained_where_it_can_be() -> None:
-    assert "trash" in files.explain(OSError(errno.ENOSPC, "No space left on device"))
-    assert files.explain(OSError(errno.EACCES, "Permission denied")) == "Permission denied"

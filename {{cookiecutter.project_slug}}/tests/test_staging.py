@@ -1,4 +1,4 @@
-"""Bringing data to the local disk, and keeping artifacts: whole, verified, resumable."""
+"""Bringing data to the local disk: whole, verified, resumable, and in one pack if need be."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-import pandas as pd
 import pytest
 
 from {{ cookiecutter.__package }}.colab import files, staging
-from {{ cookiecutter.__package }}.colab.artifacts import (
-    load_artifact,
-    save_artifact,
-)
 from {{ cookiecutter.__package }}.colab.staging import stage
 from {{ cookiecutter.__package }}.errors import UserError
 
@@ -87,6 +80,7 @@ def test_an_interrupted_copy_of_another_version_begins_anew(interrupted: Path) -
     moved: list[int] = []
     copy = interrupted.with_name("copy")
     interrupted.write_bytes(os.urandom(50_500))
+    os.utime(interrupted, (0, 0))
     staging._copy_file(interrupted, copy, moved=moved.append)
     assert moved[0] == 0
     assert copy.read_bytes() == interrupted.read_bytes()
@@ -107,7 +101,7 @@ def test_too_little_space_is_told_before_anything_is_copied(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match=r"0\.00 GB free, but 0\.00 GB are needed"):
+    with pytest.raises(UserError, match=r"has 1\.00kB free, but the copy of pictures needs \d"):
         stage(many, tmp_path / "here")
     assert contents(tmp_path / "here") == {}
 
@@ -125,13 +119,12 @@ def test_many_small_files_are_packed_for_the_next_session(
 ) -> None:
     first = stage(many, tmp_path / "first")
     assert contents(first) == contents(many)
-    monkeypatch.setattr(staging, "_copy_tree", None)  # what reads file by file
+    monkeypatch.setattr(staging, "_copy_files", None)  # what reads file by file
     second = stage(many, tmp_path / "second")
     assert contents(second) == contents(many)
-    assert {path.name for path in (tmp_path / "second").iterdir()} == {
-        "pictures",
-        ".pictures.pack.sha256",
-    }
+    assert [path.name for path in (tmp_path / "second").iterdir()] == ["pictures"]
+    monkeypatch.setattr(staging, "_unpack", None)
+    stage(many, tmp_path / "second")  # which is there already
 
 
 def test_a_folder_that_is_there_is_not_copied_again(
@@ -150,20 +143,40 @@ def test_a_pack_that_lacks_a_file_is_made_anew(tmp_path: Path, many: Path) -> No
     assert contents(stage(many, tmp_path / "second")) == contents(many)
 
 
-def test_files_that_were_written_over_need_a_new_pack(tmp_path: Path, many: Path) -> None:
+@pytest.mark.parametrize("content", [b"another", bytes([1])], ids=["other size", "same size"])
+def test_a_file_that_was_written_over_is_noticed_and_alone_is_copied(
+    tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
     stage(many, tmp_path / "first")
-    (many / "class 0/000.png").write_bytes(b"another")
-    assert contents(stage(many, tmp_path / "second")) != contents(many)
-    assert contents(stage(many, tmp_path / "third", repack=True)) == contents(many)
-
-
-def test_a_damaged_pack_is_made_anew(tmp_path: Path, many: Path) -> None:
-    stage(many, tmp_path / "first")
-    pack = many.with_name("pictures.pack.zip")
-    damaged = bytearray(pack.read_bytes())
-    damaged[damaged.index(bytes([119]) * 120)] ^= 1  # in the last file's data
-    pack.write_bytes(damaged)
+    changed = many / "class 0/000.png"
+    changed.write_bytes(content)
+    os.utime(changed, (0, 0))
+    copied: list[str] = []
+    copy_file = staging._copy_file
+    monkeypatch.setattr(
+        staging,
+        "_copy_file",
+        lambda source, *args, **options: (
+            copied.append(source.name) or copy_file(source, *args, **options)
+        ),
+    )
+    assert contents(stage(many, tmp_path / "first")) == contents(many)
+    assert copied == ["000.png"]
+    changed.write_bytes(b"once more")
     assert contents(stage(many, tmp_path / "second")) == contents(many)
+    assert copied[1:] == ["pictures.pack.zip", "000.png"]
+    assert contents(stage(many, tmp_path / "third")) == contents(many)
+    assert copied[3:] == ["pictures.pack.zip"]
+
+
+@pytest.mark.parametrize("name", ["pictures.pack.zip", "pictures.pack.json"])
+def test_a_damaged_pack_is_made_anew(tmp_path: Path, many: Path, name: str) -> None:
+    stage(many, tmp_path / "first")
+    pack = many.with_name(name)
+    whole = pack.read_bytes()
+    pack.write_bytes(whole[: len(whole) // 2])
+    assert contents(stage(many, tmp_path / "second")) == contents(many)
+    assert pack.read_bytes() == whole
 
 
 def test_a_pack_that_drive_does_not_take_costs_no_data(
@@ -189,70 +202,3 @@ def test_a_folder_that_can_not_be_listed_is_not_taken_for_empty(
     monkeypatch.setattr(os, "scandir", lost)
     with pytest.raises(UserError, match="the connection to Drive was lost"):
         stage(many, tmp_path / "here")
-
-
-# Artifacts
-
-
-def test_artifacts_come_back_as_they_were(tmp_path: Path) -> None:
-    array = np.arange(6, dtype=np.float16).reshape(2, 3)
-    table = pd.DataFrame({"text": ["a,b", "NA", "ü\n"], "x": [0.1, float("nan"), 1e-300]})
-    numbers = pd.DataFrame({"x": np.random.default_rng(0).random(1000)})
-    labels = ["cat", "dog"]
-    files = [
-        save_artifact(tmp_path, name, value)
-        for name, value in {
-            "array": array,
-            "arrays": {"mean": array, "count": np.array(3)},
-            "table": table,
-            "numbers": numbers,
-            "labels": labels,
-            "vocabulary": {"the": 2, "of": 3},
-        }.items()
-    ]
-    suffixes = [".npz", ".npz", ".csv", ".csv", ".json", ".json"]
-    assert [file.suffix for file in files] == suffixes
-    found = [load_artifact(file) for file in files]
-    np.testing.assert_array_equal(found[0], array, strict=True)
-    np.testing.assert_array_equal(found[1]["mean"], array, strict=True)
-    pd.testing.assert_frame_equal(found[2], table)
-    pd.testing.assert_frame_equal(found[3], numbers, check_exact=True)
-    assert found[4:] == [labels, {"the": 2, "of": 3}]
-
-
-def test_a_keras_model_is_an_artifact_too(tmp_path: Path) -> None:
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    file = save_artifact(tmp_path, "head", model)
-    x = np.ones((1, 3), np.float32)
-    np.testing.assert_array_equal(load_artifact(file)(x), model(x))
-
-
-@pytest.mark.parametrize(
-    "value",
-    [(1, 2), {1: "one"}, {"a": {1, 2}}, object(), np.array([object()])],
-    ids=["tuple", "numbers as keys", "set", "object", "array of objects"],
-)
-def test_what_would_come_back_different_is_refused(tmp_path: Path, value: Any) -> None:
-    with pytest.raises(UserError, match="no safe format"):
-        save_artifact(tmp_path, "odd", value)
-
-
-def test_a_table_that_a_csv_can_not_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="digits that are text"):
-        save_artifact(tmp_path, "codes", pd.DataFrame({"code": ["001", "002"]}))
-
-
-def test_a_damaged_artifact_is_refused(tmp_path: Path) -> None:
-    file = save_artifact(tmp_path, "labels", ["cat", "dog"])
-    file.write_text('["cat"]')
-    with pytest.raises(UserError, match=r"labels\.json is damaged"):
-        load_artifact(file)
-
-
-def test_a_pickle_has_to_be_allowed_both_ways(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="can run any code"):
-        save_artifact(tmp_path, "odd", {1, 2})
-    file = save_artifact(tmp_path, "odd", {1, 2}, allow_pickle=True)
-    with pytest.raises(UserError, match="is a pickle"):
-        load_artifact(file)
-    assert load_artifact(file, allow_pickle=True) == {1, 2}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .files import publish, sha256_of
+from .files import explain, publish, sha256_of
 
 PICKLE_ADVICE = (
     "A pickle can run any code when it is read, and often can't be read by other versions. Prefer"
@@ -30,9 +30,9 @@ def save_artifact(folder: Path, name: str, value: Any, *, allow_pickle: bool = F
 
     | type | format |
     | --- | --- |
-    | Keras model | `.keras` |
+    | Keras model, or layer such as a tokeniser | `.keras` |
     | NumPy array, or dict of arrays by name | `.npz` |
-    | pandas table | `.csv`, without the index |
+    | pandas table | `.csv`: parquet needs pyarrow, which is not pinned |
     | list, dict, text, number, bool, None | `.json` |
     | anything else | `.pickle`, if allowed |
 
@@ -46,8 +46,11 @@ def save_artifact(folder: Path, name: str, value: Any, *, allow_pickle: bool = F
         The file, which `load_artifact` reads.
 
     Raises:
-        UserError: If there is no safe format for it, or if it can't be written.
+        UserError: If there is no safe format for it, if the name is none, or if it can't be
+            written.
     """
+    if Path(name).name != name:
+        raise UserError(f"{name!r} can't name an artifact: it has to be a name without folders.")
     with tempfile.TemporaryDirectory() as scratch:
         file = _write(Path(scratch) / name, value, allow_pickle=allow_pickle)
         described = file.with_name(f"{file.name}.sha256")
@@ -57,8 +60,8 @@ def save_artifact(folder: Path, name: str, value: Any, *, allow_pickle: bool = F
             publish(described, folder)
         except OSError as error:
             raise UserError(
-                f"{file.name} was not copied to {folder}: {error}. If that is Drive, empty its"
-                " trash or mount it again by running the cell that opens the folders."
+                f"{file.name} was not copied to {folder}: {explain(error)}. If that is Drive, empty"
+                " its trash or mount it again by running the cell that opens the folders."
             ) from error
     return kept
 
@@ -71,11 +74,12 @@ def load_artifact(file: Path, *, allow_pickle: bool = False) -> Any:
     """
     described = file.with_name(f"{file.name}.sha256")
     try:
-        recorded = described.read_text(encoding="utf-8").split()[0]
+        recorded = described.read_text(encoding="utf-8").partition(" ")[0]
         found = sha256_of(file)
-    except (OSError, IndexError) as error:
+    except OSError as error:
         raise UserError(
-            f"{file} or {described.name} can't be read: {error}. Save the artifact again."
+            f"{file} or {described.name} can't be read: {explain(error)}. If that is Drive, mount"
+            " it again by running the cell that opens the folders; else save the artifact again."
         ) from error
     if found != recorded:
         raise UserError(
@@ -107,20 +111,21 @@ def _write(path: Path, value: Any, *, allow_pickle: bool) -> Path:
     # An object's library is loaded already, or it could not be here.
     keras, pandas = sys.modules.get("keras"), sys.modules.get("pandas")
     arrays = {"": value} if isinstance(value, np.ndarray) else value
-    if keras is not None and isinstance(value, keras.Model):
+    if keras is not None and isinstance(value, keras.layers.Layer):  # as every model is
         file = path.with_name(f"{path.name}.keras")
-        value.save(file)
+        keras.saving.save_model(value, file)
     elif _are_arrays(arrays):
         file = path.with_name(f"{path.name}.npz")
         np.savez(file, **arrays)
     elif pandas is not None and isinstance(value, pandas.DataFrame):
         file = path.with_name(f"{path.name}.csv")
         value.to_csv(file, index=False)
-        if not _read_table(file).equals(value.reset_index(drop=True)):
+        if value.columns.empty or not _read_table(file).equals(value):
             raise UserError(
-                f"The table {path.name} would come back different from a CSV file: a column's type,"
-                " such as dates or digits that are text, is lost. Turn such columns into numbers"
-                " or unmistakable text, or save them as a dict of arrays."
+                f"The table {path.name} would come back different from a CSV file, which has no"
+                " index, no numbers as names of columns, and no types such as dates or digits that"
+                " are text. Call reset_index() on it, turn such columns into numbers or"
+                " unmistakable text, or save them as a dict of arrays."
             )
     elif _is_json(value):
         file = path.with_name(f"{path.name}.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 CPU, GPU = "/CPU:0", "/GPU:0"
 
@@ -44,19 +44,23 @@ class Timing:
     gpu: float | None
 
     @property
-    def row(self) -> tuple[str, str, str, str, str]:
-        """The timing in words: task, runs, seconds on CPU and GPU, speed-up."""
-        if self.gpu is None:
-            return self.name, str(self.runs), f"{self.cpu:.3f}", "–", "–"
-        speed_up = f"{self.cpu / self.gpu:.1f} ×"
-        return self.name, str(self.runs), f"{self.cpu:.3f}", f"{self.gpu:.3f}", speed_up
+    def row(self) -> dict[str, str]:
+        """The timing in words, by the headings of a table."""
+        gpu = speed_up = "–"
+        if self.gpu is not None:
+            gpu, speed_up = f"{self.gpu:.3f}", f"{self.cpu / self.gpu:.1f} ×"
+        return {
+            "task": self.name,
+            "runs": str(self.runs),
+            "CPU (s)": f"{self.cpu:.3f}",
+            "GPU (s)": gpu,
+            "speed-up": speed_up,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """Timings of several tasks; a notebook shows them as a table."""
-
-    HEADINGS = ("task", "runs", "CPU (s)", "GPU (s)", "speed-up")
 
     timings: Sequence[Timing]
 
@@ -66,25 +70,17 @@ class Comparison:
         missing = any(timing.gpu is None for timing in self.timings)
         return "There is no GPU here to compare the CPU with." if missing else ""
 
+    def table(self) -> DataFrame:
+        """Return a row for each task, ready to be shown."""
+        from pandas import DataFrame
+
+        return DataFrame([timing.row for timing in self.timings])
+
     def __repr__(self) -> str:
-        rows = [self.HEADINGS, *(timing.row for timing in self.timings)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            row[0].ljust(widths[0])
-            + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-            for row in rows
-        ]
-        return "\n".join([*lines, self.remark]).rstrip()
+        return f"{self.table().to_string(index=False)}\n{self.remark}".rstrip()
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th scope='col'>{heading}</th>" for heading in self.HEADINGS)
-        rows = "".join(
-            f"<tr><th scope='row' style='text-align:left'>{html.escape(name)}</th>"
-            + "".join(f"<td style='text-align:right'>{cell}</td>" for cell in cells)
-            + "</tr>"
-            for name, *cells in (timing.row for timing in self.timings)
-        )
-        return f"<table><tr>{head}</tr>{rows}</table><p>{self.remark}</p>"
+        return f"{self.table().to_html(index=False)}<p>{self.remark}</p>"
 
     def chart(self) -> tuple[Figure, str]:
         """Draw the seconds as bars.
@@ -112,7 +108,7 @@ class Comparison:
         axes.spines[["top", "right"]].set_visible(False)
         told = "; ".join(
             f"{t.name}: CPU {t.cpu:.3f} s"
-            + (f", GPU {t.gpu:.3f} s, speed-up {t.row[-1]}" if t.gpu is not None else "")
+            + (f", GPU {t.gpu:.3f} s, speed-up {t.row['speed-up']}" if t.gpu is not None else "")
             for t in self.timings
         )
         return figure, f"Bar chart of CPU and GPU at the same work. {told}. {self.remark}".rstrip()

@@ -14,18 +14,24 @@ from typing import Any
 
 from ..errors import UserError
 
-BEAT = 60.0
+BEAT = 30.0
 """Seconds between two signs of life; each is a file that Drive uploads."""
 
-SILENCE = 180.0
-"""Seconds after which a session that gave no sign is taken for dead."""
+SILENCE = 90.0
+"""Seconds after which a session that gave no sign is taken for dead.
+
+Two signs may be missed: Drive takes its time to upload a file and to show it to another machine.
+"""
+
+GOODBYE = 5.0
+"""Seconds that the end of a session waits for Drive to take its last sign."""
 
 SESSION = secrets.token_hex(8)
 """This process: opening a run again in it is no conflict."""
 
 
 class Claim:
-    """This session's claim on a folder, kept alive by a file that is written every minute.
+    """This session's claim on a folder, kept alive by a file that is written again and again.
 
     Args:
         folder: What only one session may write to.
@@ -38,6 +44,7 @@ class Claim:
         self._file = folder / "session.json"
         self._ended = threading.Event()
         self._ended.set()
+        self._beating: threading.Thread | None = None
         self.lost = ""
 
     def take(self) -> None:
@@ -51,16 +58,18 @@ class Claim:
         """
         if not self._ended.is_set():
             return
-        before = self._other()
+        before = now = self._other()
         if before is not None:
-            wait = min(max(SILENCE - (time.time() - before["at"]), 0.0), SILENCE)
-            ends = time.monotonic() + wait
+            age = time.time() - before["at"]
+            wait = min(max(SILENCE - age, 0.0), SILENCE)  # whatever that machine's clock says
             if wait:
                 print(
-                    f"Another session ({before['machine']}) has written to {self._file.parent}"
-                    f" lately. Waiting up to {wait:.0f} s to see whether it is alive."
+                    f"Another session ({before['machine']}) wrote to {self._file.parent}"
+                    f" {max(age, 0.0):.0f} s ago, and did not say that it ended. If it is alive, it"
+                    f" writes again within {BEAT:.0f} s, and Drive may be late to show it: waiting"
+                    f" for up to {wait:.0f} s. If nothing comes, this session takes over."
                 )
-            now: dict[str, Any] | None = before
+            ends = time.monotonic() + wait
             while now == before and time.monotonic() < ends:
                 time.sleep(min(1.0, SILENCE / 10))
                 with contextlib.suppress(OSError):  # it is just being replaced; look again
@@ -69,8 +78,7 @@ class Claim:
                 raise UserError(
                     f"Another session is writing to {self._file.parent}: {now['machine']}, process"
                     f" {now['process']}. Two would spoil each other's run. End that one (Runtime →"
-                    f" Manage sessions → Terminate), wait {SILENCE:.0f} s and run this again, or"
-                    " choose another run_name."
+                    " Manage sessions → Terminate) and run this again, or choose another run_name."
                 )
         self._begin()
 
@@ -86,17 +94,17 @@ class Claim:
 
     def release(self) -> None:
         """Say that this session has written everything, so that the next need not wait."""
-        if not self._ended.is_set():
-            self._ended.set()
-            with contextlib.suppress(OSError):  # then the next one waits until the silence tells
-                self._write(ended=True)
+        self._ended.set()
+        if self._beating is not None:
+            self._beating.join(GOODBYE)
 
     def _begin(self) -> None:
         self.lost = ""
         self._ended = threading.Event()
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         self._write(ended=False)
-        beating = threading.Thread(target=self._beat, args=(self._ended,), daemon=True)
-        beating.start()
+        self._beating = threading.Thread(target=self._beat, args=(self._ended,), daemon=True)
+        self._beating.start()
 
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT):
@@ -107,6 +115,8 @@ class Claim:
                 self._write(ended=False)
             except OSError:  # Drive is away; its next sign of life is the retry
                 continue
+        with contextlib.suppress(OSError):  # then the next one waits until the silence tells
+            self._write(ended=True)
 
     def _lose(self, other: dict[str, Any]) -> None:
         self._ended.set()
@@ -132,7 +142,6 @@ class Claim:
             "at": time.time(),
             "ended": ended,
         }
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps(content), encoding="utf-8")
 
 

@@ -6,11 +6,10 @@ import errno
 import os
 import secrets
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .environment import HOSTNAME_FILE, MACHINE, Environment
+from .environment import HOSTNAME_FILE, MACHINE, where
 from .files import discard, explain
 
 MOUNTPOINT = MACHINE / "content/drive"
@@ -35,10 +34,6 @@ FAILURES = {
     ),
     "must not be a symlink": "{0} is a link. Remove it, and run this cell again: !rm {0}",
     "must either be a directory": "{0} is a file. Remove it, and run this cell again: !rm {0}",
-    "must be in a directory that exists": (
-        "the folder above {0} is missing. Make it, and run this cell again: !mkdir /content"
-    ),
-    "must not contain a space": "there is a space in {0}. Choose a mountpoint without one",
     "initial read of root folder": (
         "the top folder of My Drive took too long to list. Move what lies there loosely into"
         " folders, on https://drive.google.com, and run this cell again"
@@ -59,54 +54,37 @@ FAILURES = {
 """What to make of Colab's own words, by a part of them; `{0}` is the mountpoint."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where files go.
-
-    Attributes:
-        scratch: A fast folder that dies with the machine.
-        persistent: A folder that outlives it.
-        drive: Whether the persistent folder is on Google Drive.
-        why: Why the persistent folder is this one, in words.
-    """
-
-    scratch: Path
-    persistent: Path
-    drive: bool
-    why: str
-
-
-def places(environment: Environment, *, root: Path, persistent: str = "") -> Places:
-    """Choose where a run's files go; mounts Drive in Colab.
+def persistent_folder(root: Path, *, chosen: str = "") -> tuple[Path, str]:
+    """Return the folder that outlives the machine; mounts Drive in Colab.
 
     Args:
-        environment: Where the code runs.
         root: The project's folder; its name becomes a folder on Drive.
-        persistent: A folder chosen by the user, which wins over everything.
+        chosen: The folder that the user has chosen, which wins over everything.
+
+    Returns:
+        The folder; and why it is not on Drive, in words, or nothing if it is.
 
     Raises:
         UserError: If Drive can't be mounted.
     """
-    scratch = root / ".scratch"
-    if persistent:
-        chosen = Path(persistent).expanduser().resolve()
-        why = "not needed: the setting persistent names another folder"
-        return Places(scratch=scratch, persistent=chosen, drive=False, why=why)
-    if environment.where == "kaggle":
-        why = "Kaggle keeps it with the notebook's version"
-        return Places(scratch=scratch, persistent=KAGGLE_WORKING, drive=False, why=why)
-    if environment.where == "colab":
-        folder = mount() / root.name
-        why = "it outlives Colab's machine"
-        return Places(scratch=scratch, persistent=folder, drive=True, why=why)
-    why = (
+    folder, place = Path(chosen).expanduser().absolute(), where()
+    if chosen and not (place == "colab" and folder.is_relative_to(MOUNTPOINT)):
+        return folder, "not needed: the setting persistent names another folder"
+    if place == "colab":
+        my_drive = mount()  # else a folder of this name would be made on Colab's own disk
+        return folder if chosen else my_drive / root.name, ""
+    if place == "kaggle":
+        return KAGGLE_WORKING, (
+            f"there is no Google Drive on Kaggle; {KAGGLE_WORKING} takes its place, and is kept"
+            " with the notebook's version"
+        )
+    return root, (
         "there is no Google Drive outside Colab; the project's folder takes its place (persistent"
         " may name a folder of a Drive that rclone has mounted)"
     )
-    return Places(scratch=scratch, persistent=root, drive=False, why=why)
 
 
-def mount(mountpoint: Path = MOUNTPOINT) -> Path:
+def mount() -> Path:
     """Mount Google Drive, prove that it keeps files, and return its folder My Drive.
 
     Looks first whether Drive is there: Colab's own `mount` asks the browser before it looks, and
@@ -116,12 +94,12 @@ def mount(mountpoint: Path = MOUNTPOINT) -> Path:
     Raises:
         UserError: If Drive can't be mounted or written, with the reason and what to do.
     """
-    my_drive = mountpoint / "My Drive"
+    my_drive = MOUNTPOINT / "My Drive"
     lost = False
     for pause in (*BACK_OFF, None):
         try:
             if lost or not _is_folder(my_drive):
-                _ask_colab(mountpoint, again=lost)
+                _ask_colab(again=lost)
             _write_and_read(my_drive)
             return my_drive
         except OSError as error:
@@ -136,17 +114,7 @@ def mount(mountpoint: Path = MOUNTPOINT) -> Path:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def reconnect(folder: Path) -> None:
-    """Mount Drive again if the folder lies on it; elsewhere there is nothing to do.
-
-    Raises:
-        UserError: If it can't be mounted.
-    """
-    if MOUNTPOINT in folder.parents:
-        mount(MOUNTPOINT)
-
-
-def unmount(mountpoint: Path = MOUNTPOINT) -> None:
+def unmount() -> None:
     """Wait until Drive has uploaded everything, and unmount it: for the very end of a session.
 
     Colab knows no other way to wait for the upload, and often can't mount Drive again afterwards.
@@ -162,7 +130,7 @@ def unmount(mountpoint: Path = MOUNTPOINT) -> None:
         raise UserError(
             f"Drive has not taken everything: {error or type(error).__name__}. Leave this page"
             " open for some minutes, and compare the folder on https://drive.google.com with"
-            f" {mountpoint} before the session ends."
+            f" {MOUNTPOINT} before the session ends."
         ) from error
 
 
@@ -195,7 +163,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _ask_colab(mountpoint: Path, *, again: bool) -> None:
+def _ask_colab(*, again: bool) -> None:
     """Call Colab's own `mount`, and say what its failures mean."""
     if not HOSTNAME_FILE.exists():
         raise UserError(
@@ -210,18 +178,18 @@ def _ask_colab(mountpoint: Path, *, again: bool) -> None:
     from google.colab import drive
 
     try:
-        drive.mount(str(mountpoint), force_remount=again)
+        drive.mount(str(MOUNTPOINT), force_remount=again)
     except Exception as error:  # MessageError, ValueError, pexpect.TIMEOUT: no common base
         said = str(error) or type(error).__name__
         if type(error).__name__ == "TIMEOUT":  # pexpect's own text is a page of its buffers
             said = "timed out"
         meaning = next((FAILURES[part] for part in FAILURES if part in said), f"{said}. Try again")
         raise UserError(
-            f"Drive was not mounted: {meaning.format(mountpoint)}. {WITHOUT}"
+            f"Drive was not mounted: {meaning.format(MOUNTPOINT)}. {WITHOUT}"
         ) from error
-    if not _is_folder(mountpoint / "My Drive"):
+    if not _is_folder(MOUNTPOINT / "My Drive"):
         raise UserError(
-            f"Drive was mounted, but {mountpoint / 'My Drive'} is not there. Run this cell again."
+            f"Drive was mounted, but {MOUNTPOINT / 'My Drive'} is not there. Run this cell again."
             f" {WITHOUT}"
         )
 

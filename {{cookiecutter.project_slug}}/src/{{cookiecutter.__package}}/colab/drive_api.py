@@ -146,8 +146,9 @@ def fetch(link: str, target: Path, *, service: Any = None) -> Fetched:
         files = [entry for entry in entries if not entry.kind.startswith(GOOGLE)]
         skipped = [entry for entry in entries if entry.kind.startswith(GOOGLE)]
         target.mkdir(parents=True, exist_ok=True)
-        require_space(target, sum(entry.size for entry in files))
-        with progress_bar(sum(entry.size for entry in files), entry.path.name) as bar:
+        size = sum(entry.size for entry in files)
+        require_space(target, size, purpose=f"the download of {entry.path.name}")
+        with progress_bar(size, entry.path.name) as bar:
             for each in files:
                 _download(service, each, target / each.path, moved=bar.update)
     except (Error, GoogleAuthError, HttpLib2Error, http.client.HTTPException, OSError) as error:
@@ -259,5 +260,9 @@ def _explain(error: Exception) -> str:
             " browser with the account that you gave here."
         )
     if status in (401, 403):
-        return f"Drive refused: {error.reason}. Ask its owner for access."  # type: ignore[attr-defined]
+        reason = error.reason  # type: ignore[attr-defined]
+        return (
+            f"Drive refused: {reason}. Ask its owner for access; if it is a quota that is used up,"
+            " run this again tomorrow."
+        )
     return f"{error or type(error).__name__}. {again}"

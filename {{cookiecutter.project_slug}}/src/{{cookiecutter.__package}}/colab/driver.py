@@ -9,15 +9,13 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A GPU by its name and memory: 15,360 MiB on a T4; None if it shares the system's."""
+    """A GPU by its name and memory, such as 15360 MiB on a T4."""
 
     name: str
-    memory_mib: int | None
+    memory: str
 
     def __str__(self) -> str:
-        if self.memory_mib is None:
-            return self.name
-        return f"{self.name} with {self.memory_mib / 1024:.1f} GiB"
+        return f"{self.name} with {self.memory}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +68,7 @@ def _from_nvml() -> Driver | None:
             gpus=tuple(
                 Gpu(
                     name=pynvml.nvmlDeviceGetName(handle),
-                    memory_mib=pynvml.nvmlDeviceGetMemoryInfo(handle).total >> 20,
+                    memory=f"{pynvml.nvmlDeviceGetMemoryInfo(handle).total >> 20} MiB",
                 )
                 for handle in handles
             ),
@@ -97,14 +95,8 @@ def _from_nvidia_smi() -> Driver | None:
         gpus=tuple(
             Gpu(
                 name=gpu.findtext("product_name", "unknown"),
-                memory_mib=_mebibytes(gpu.findtext("fb_memory_usage/total", "N/A")),
+                memory=gpu.findtext("fb_memory_usage/total", "unknown memory"),
             )
             for gpu in log.findall("gpu")
         ),
     )
-
-
-def _mebibytes(text: str) -> int | None:
-    """Read a size such as `15360 MiB`; `N/A` is None."""
-    number, _, unit = text.partition(" ")
-    return int(number) if unit == "MiB" else None

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +54,7 @@ class Environment:
     driver: Driver | None = None
 
     def __str__(self) -> str:
-        release = f" ({self.release})" if self.release else ""
-        ram = f", {self.ram_gib} GiB of memory" if self.ram_gib else ""
-        processors = "1 processor" if self.cpus == 1 else f"{self.cpus} processors"
-        disk = f"{self.disk_free_gib} GiB of disk free"
-        gpus = f", {self.driver}" if self.driver else ""
-        return f"{self.where}{release}, Python {self.python}, {processors}{ram}, {disk}{gpus}"
+        return ", ".join(f"{name} {said}" for name, said in self.facts().items())
 
     def facts(self) -> dict[str, str]:
         """Return what there is to know, by name and in words."""
@@ -86,17 +80,16 @@ class PinDifference:
         return f"{self.name} {self.installed or 'missing'} (pinned {self.pinned})"
 
 
-def where(environ: Mapping[str, str] | None = None) -> str:
+def where() -> str:
     """Tell colab, kaggle, ci and local apart.
 
     Kaggle is asked for first: its images derive from Colab's and set Colab's variables, too.
     """
-    environ = os.environ if environ is None else environ
-    if environ.get("KAGGLE_KERNEL_RUN_TYPE"):
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
         return "kaggle"
-    if environ.get("COLAB_RELEASE_TAG"):
+    if os.environ.get("COLAB_RELEASE_TAG"):
         return "colab"
-    return "ci" if environ.get("CI", "").lower() not in ("", "0", "false") else "local"
+    return "ci" if os.environ.get("CI", "").lower() not in ("", "0", "false") else "local"
 
 
 def detect() -> Environment:

@@ -107,8 +107,13 @@ def discard(path: Path) -> None:
         path.unlink()
 
 
-def require_space(folder: Path, needed: int) -> None:
+def require_space(folder: Path, needed: int, *, purpose: str) -> None:
     """Refuse to begin what can't be finished.
+
+    Args:
+        folder: A folder that exists, on the disk in question.
+        needed: In bytes.
+        purpose: What needs them, in words.
 
     Raises:
         UserError: If the folder's disk has fewer free bytes than needed.
@@ -116,8 +121,9 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"{folder} has {free / 1e9:.2f} GB free, but {needed / 1e9:.2f} GB are needed. Delete"
-            " what is not needed there, or choose a folder on another disk."
+            f"{folder} has {tqdm.format_sizeof(free)}B free, but {purpose} needs"
+            f" {tqdm.format_sizeof(needed)}B. Free space there (on Drive, its trash counts, too),"
+            " or choose a folder on another disk."
         )
 
 

@@ -23,7 +23,7 @@ def give_back(results: Path) -> None:
     if where() != "colab":
         print("– disconnect: only a machine of Colab's can be given back; this one goes on.")
         return
-    if drive.MOUNTPOINT not in results.parents:
+    if not results.is_relative_to(drive.MOUNTPOINT):
         raise UserError(
             f"The machine is not given back: {results} is on it, and would be deleted with it."
             " Download the folder, then Runtime → Disconnect and delete runtime."

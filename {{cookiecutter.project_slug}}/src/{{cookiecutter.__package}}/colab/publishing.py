@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import threading
 import time
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from . import drive
 from .claim import Claim
-from .drive import reconnect
 from .files import discard, explain, publish
 
 BACK_OFF = (1.0, 5.0, 15.0, 60.0)
@@ -19,6 +20,9 @@ BACK_OFF = (1.0, 5.0, 15.0, 60.0)
 
 PATIENCE = 120.0
 """Seconds without a byte moved after which `flush` takes Drive for stalled."""
+
+AT_EXIT = 10.0
+"""The same when the process ends, which nobody wants to wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +96,15 @@ class Publisher:
                 self._thread = threading.Thread(target=self._work, name="publish", daemon=True)
                 self._thread.start()
 
-    def flush(self) -> Report:
+    def flush(self, *, patience: float | None = None) -> Report:
         """Wait until each job is done, or has failed once more; say which are safe.
 
         If everything is safe, the folder is given free for the next session.
+
+        Args:
+            patience: Seconds without a byte moved to wait for; by default, `PATIENCE`.
         """
+        patience = PATIENCE if patience is None else patience
         with self._changed:
             self._failed.clear()
             self._urgent = True
@@ -105,8 +113,8 @@ class Publisher:
             while any(self._failed.get(name) is not job for name, job in self._jobs.items()):
                 if self._crash is not None:
                     raise self._crash
-                if time.monotonic() - self._moved_at > PATIENCE:
-                    stalled = f"Drive has not answered for {PATIENCE:.0f} s"
+                if time.monotonic() - self._moved_at > patience:
+                    stalled = f"Drive has not answered for {patience:.0f} s"
                     self._reasons |= {n: stalled for n in self._jobs if n not in self._reasons}
                     break
                 self._changed.wait(timeout=1.0)
@@ -144,10 +152,11 @@ class Publisher:
         try:
             self._copy(job)
         except OSError as error:
-            if error.errno != errno.ENOTCONN:
+            on_drive = job.folder.is_relative_to(drive.MOUNTPOINT)
+            if error.errno != errno.ENOTCONN or not on_drive:
                 raise
             try:
-                reconnect(job.folder)
+                drive.mount()
             except UserError as refusal:
                 raise OSError(errno.ENOTCONN, f"{error.strerror}. {refusal}") from refusal
             self._copy(job)
@@ -200,3 +209,10 @@ def publisher(folder: Path) -> Publisher:
     else:
         _open[folder] = Publisher(folder)
     return _open[folder]
+
+
+@atexit.register
+def _flush_at_exit() -> None:
+    """Keep what a process that stops half way has done, and say that it has ended."""
+    for each in _open.values():
+        each.flush(patience=AT_EXIT)

@@ -13,7 +13,8 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from .files import (
@@ -35,17 +36,19 @@ READERS = 8
 MARK_EVERY = 64 * CHUNK
 """Bytes after which an interrupted copy goes on, at most."""
 
+Listing = dict[str, list[int]]
+"""The files of a folder by their paths in it: size, and second of the last change."""
 
-def stage(source: Path, target: Path, *, repack: bool = False) -> Path:
+
+def stage(source: Path, target: Path) -> Path:
     """Copy a file or a folder into a folder of the local disk, and verify it.
 
-    What is there already is not copied again; what was interrupted goes on.
+    What is there already, of the same size and changed in the same second, is not copied again;
+    what was interrupted goes on.
 
     Args:
         source: A file or folder, such as one on Drive.
         target: A folder on the local disk; the copy is in it, under the source's name.
-        repack: Whether to pack the folder anew: a pack is known to be out of date when files were
-            added or removed or have other names, but not when one was written over.
 
     Returns:
         The path of the copy.
@@ -58,11 +61,12 @@ def stage(source: Path, target: Path, *, repack: bool = False) -> Path:
     try:
         target.mkdir(parents=True, exist_ok=True)
         if source.is_file():
-            require_space(target, source.stat().st_size)
-            with progress_bar(source.stat().st_size, source.name) as bar:
+            size = source.stat().st_size
+            require_space(target, size, purpose=f"the copy of {source.name}")
+            with progress_bar(size, source.name) as bar:
                 _copy_file(source, copy, moved=bar.update)
         elif source.is_dir():
-            _stage_folder(source, copy, repack=repack)
+            _stage_folder(source, copy)
         else:
             raise UserError(
                 f"{source} is not there. On Drive, the folder My Drive is /content/drive/My Drive;"
@@ -76,39 +80,55 @@ def stage(source: Path, target: Path, *, repack: bool = False) -> Path:
     return copy
 
 
-def _stage_folder(source: Path, copy: Path, *, repack: bool) -> None:
+def _stage_folder(source: Path, copy: Path) -> None:
+    copy.mkdir(exist_ok=True)
+    wanted, here = _list(source), _list(copy)
+    if here == wanted:
+        print(f"{copy} is there already.")
+        return
     pack = source.with_name(f"{source.name}.pack.zip")
-    seal = pack.with_name(f"{pack.name}.sha256")
-    unpacked = copy.with_name(f".{copy.name}.pack.sha256")
-    names = _names(source)
-    if not repack and seal.exists() and pack.exists():
-        sealed = seal.read_text(encoding="utf-8")
-        is_here = unpacked.exists() and unpacked.read_text(encoding="utf-8") == sealed
-        if is_here and _names(copy) == names:
-            print(f"{copy} is there already.")
+    manifest = source.with_name(f"{source.name}.pack.json")
+    try:
+        packed = json.loads(manifest.read_text(encoding="utf-8")) if pack.exists() else None
+    except (FileNotFoundError, ValueError):  # none, or a damaged one
+        packed = None
+    if packed:
+        # Even a pack that is out of date holds most of what a new machine needs.
+        if (packed["files"] == wanted or not here) and _unpack(pack, copy, packed):
+            here = packed["files"]
+            print(f"{copy} holds {len(here)} files from {pack}.")
+        if here == wanted:
             return
-        if _unpack(pack, copy, sealed=sealed.split()[0], names=names):
-            write_whole(unpacked, sealed)
-            return
-    sizes = _copy_tree(source, copy, names)
-    if len(sizes) >= MANY and sum(sizes) < SMALL * len(sizes):
+        print(f"{pack} is not what {source} is now. What differs is copied, then it is made anew.")
+    _copy_files(source, copy, {name: of for name, of in wanted.items() if here.get(name) != of})
+    for name in _list(copy).keys() - wanted.keys():  # of an earlier state of the source
+        (copy / name).unlink()
+    if len(wanted) >= MANY and sum(size for size, _ in wanted.values()) < SMALL * len(wanted):
         try:
-            sealed = _keep_pack(copy, names, pack, seal)
+            _keep_pack(copy, wanted, pack, manifest)
         except (OSError, UserError) as error:
             reason = explain(error) if isinstance(error, OSError) else error
             print(f"{pack} was not made: {reason}. The next session copies file by file again.")
-        else:
-            write_whole(unpacked, sealed)
 
 
-def _names(folder: Path) -> list[str]:
-    """Return the paths of all files in a folder, without a look at each file itself."""
-    found = []
-    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        folders.sort()
+def _list(folder: Path) -> Listing:
+    """List all files in a folder, without a look into any of them."""
+    names = []
+    for place, _, files in os.walk(folder, onerror=_refuse, followlinks=True):
         inside = Path(place).relative_to(folder)
-        found += [(inside / name).as_posix() for name in files]
-    return sorted(found)
+        names += [(inside / name).as_posix() for name in files]
+    shares = [names[first::READERS] for first in range(READERS)]
+    found: Listing = {}
+    with ThreadPoolExecutor(READERS) as readers:
+        for share in readers.map(lambda names: {n: _identity(folder / n) for n in names}, shares):
+            found |= share
+    return found
+
+
+def _identity(file: Path) -> list[int]:
+    """Return a file's size and second of its last change: Drive doesn't keep more of the time."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns // 10**9]
 
 
 def _refuse(error: OSError) -> None:
@@ -116,73 +136,57 @@ def _refuse(error: OSError) -> None:
     raise error
 
 
-def _copy_tree(source: Path, copy: Path, names: list[str]) -> list[int]:
-    """Copy each file, several at a time; return their sizes."""
-    with ThreadPoolExecutor(READERS) as readers:
-        sizes = list(readers.map(lambda name: (source / name).stat().st_size, names))
-        require_space(copy.parent, sum(sizes))
-        with progress_bar(sum(sizes), source.name) as bar:
+def _copy_files(source: Path, copy: Path, files: Listing) -> None:
+    """Copy files of a folder, several at a time."""
+    size = sum(size for size, _ in files.values())
+    require_space(copy.parent, size, purpose=f"the copy of {source.name}")
+    with progress_bar(size, source.name) as bar, ThreadPoolExecutor(READERS) as readers:
 
-            def one(name: str) -> None:
-                _copy_file(source / name, copy / name, moved=bar.update)
+        def one(name: str) -> None:
+            _copy_file(source / name, copy / name, moved=bar.update)
 
-            for _ in readers.map(one, names):
-                pass  # the first failure is raised here
-    for name in set(_names(copy)) - set(names):  # of an earlier state of the source
-        (copy / name).unlink()
-    return sizes
+        for _ in readers.map(one, files):
+            pass  # the first failure is raised here
 
 
-def _keep_pack(copy: Path, names: list[str], pack: Path, seal: Path) -> str:
-    """Pack the copied files and put the pack beside their source, its hash last.
-
-    Returns:
-        What is in the file of the hash.
-    """
-    require_space(copy.parent, sum((copy / name).stat().st_size for name in names))
-    local = copy.with_name(pack.name)
-    with zipfile.ZipFile(local, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-        for name in names:
-            archive.write(copy / name, name)
-    described = local.with_name(seal.name)
-    sealed = f"{sha256_of(local)}  {pack.name}\n"
-    described.write_text(sealed, encoding="utf-8", newline="\n")
+def _keep_pack(copy: Path, files: Listing, pack: Path, manifest: Path) -> None:
+    """Pack the copied files and put the pack beside their source, its manifest last."""
+    size = sum(size for size, _ in files.values())
+    require_space(copy.parent, size, purpose=pack.name)
+    local, described = copy.with_name(pack.name), copy.with_name(manifest.name)
     try:
+        with zipfile.ZipFile(local, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
+            for name in sorted(files):
+                archive.write(copy / name, name)
+        content = {"sha256": sha256_of(local), "files": files}
+        described.write_text(json.dumps(content), encoding="utf-8")
         with progress_bar(2 * local.stat().st_size, f"{pack.name} to Drive") as bar:
             publish(local, pack.parent, moved=bar.update)
         publish(described, pack.parent)
     finally:
-        local.unlink()
-        described.unlink()
-    print(f"{pack} holds {len(names)} files, for the next session.")
-    return sealed
+        local.unlink(missing_ok=True)
+        described.unlink(missing_ok=True)
+    print(f"{pack} holds {len(files)} files, for the next session.")
 
 
-def _unpack(pack: Path, copy: Path, *, sealed: str, names: list[str]) -> bool:
-    """Copy a pack and unpack it; False if it isn't what its folder holds now."""
+def _unpack(pack: Path, copy: Path, packed: dict[str, Any]) -> bool:
+    """Copy a pack and unpack it; False if it is damaged."""
     size = pack.stat().st_size
-    require_space(copy.parent, 2 * size)
+    require_space(copy.parent, 2 * size, purpose=f"unpacking {pack.name}")
     local, partial = copy.with_name(pack.name), copy.with_name(f".{copy.name}.partial")
     with progress_bar(size, pack.name) as bar:
         digest = _copy_file(pack, local, moved=bar.update) or sha256_of(local)
     try:
-        if digest != sealed:
-            print(f"{pack} is damaged, and made anew.")
+        if digest != packed["sha256"]:
             return False
         shutil.rmtree(partial, ignore_errors=True)
         with zipfile.ZipFile(local) as archive:
-            if sorted(archive.namelist()) != names:
-                print(f"{pack} is out of date, and made anew.")
-                return False
-            for folder in {PurePosixPath(name).parent for name in names}:
-                (partial / folder).mkdir(parents=True, exist_ok=True)
-            for name in names:
-                (partial / name).write_bytes(archive.read(name))  # which verifies its CRC-32
+            for name, (_, second) in packed["files"].items():
+                os.utime(archive.extract(name, partial), (second, second))
     finally:
         local.unlink()
     shutil.rmtree(copy, ignore_errors=True)
     partial.replace(copy)
-    print(f"{copy} holds {len(names)} files from {pack}, as they were when it was made.")
     return True
 
 
@@ -196,10 +200,9 @@ def _copy_file(source: Path, copy: Path, *, moved: Callable[[int], object]) -> s
         OSError: If it can't be read or written.
         UserError: If the copy doesn't have the source's bytes.
     """
-    stat = source.stat()
-    identity = [stat.st_size, stat.st_mtime_ns]
-    if copy.exists() and [copy.stat().st_size, copy.stat().st_mtime_ns] == identity:
-        moved(stat.st_size)
+    identity = size, second = _identity(source)
+    if copy.exists() and _identity(copy) == identity:
+        moved(size)
         return ""
     copy.parent.mkdir(parents=True, exist_ok=True)
     partial = copy.with_name(f".{copy.name}.partial")
@@ -219,13 +222,13 @@ def _copy_file(source: Path, copy: Path, *, moved: Callable[[int], object]) -> s
                 writer.flush()
                 os.fsync(writer.fileno())
                 write_whole(mark, json.dumps([*identity, done, digest.hexdigest()]))
-    if done != stat.st_size or sha256_of(partial) != digest.hexdigest():
+    if done != size or sha256_of(partial) != digest.hexdigest():
         partial.unlink()
         raise UserError(
-            f"{copy} is not what {source} is: {done} of {stat.st_size} bytes. Something wrote to"
+            f"{copy} is not what {source} is: {done} of {size} bytes. Something wrote to"
             " one of them meanwhile, or a disk fails. Run this again."
         )
-    os.utime(partial, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.utime(partial, (second, second))
     partial.replace(copy)
     mark.unlink(missing_ok=True)
     return digest.hexdigest()

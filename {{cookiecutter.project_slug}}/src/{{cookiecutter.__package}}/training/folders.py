@@ -85,11 +85,14 @@ class RunFolders:
 
     def wait(self) -> str:
         """Wait for what is under way; return why the newest checkpoint is not kept, or nothing."""
+        return self.unsafe().get(NEWEST, "")
+
+    def unsafe(self) -> dict[str, str]:
+        """Wait for what is under way; return what is not kept, by its name, and why."""
         if self._written is not None:
             self._written.result()
-        if self._publisher is None:
-            return self._failure
-        return self._failure or self._publisher.flush().unsafe.get(NEWEST, "")
+        unsafe = {} if self._publisher is None else self._publisher.flush().unsafe
+        return unsafe | ({NEWEST: self._failure} if self._failure else {})
 
     def publish(self, file: Path) -> Path:
         """Copy a finished file to the run's persistent folder, and wait for it.

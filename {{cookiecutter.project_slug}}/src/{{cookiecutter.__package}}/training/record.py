@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,8 @@ class Check:
 class Record:
     """Collects a run's facts and checks, and writes them to `run.json` after every one.
 
-    A run that stops half way leaves the record of what it had done.
+    A run that stops half way leaves the record of what it had done. It is written to the local disk
+    and copied from there, so that a slow Drive holds up no cell.
 
     Args:
         facts: What is known at the start.
@@ -45,10 +46,16 @@ class Record:
         self.facts: dict[str, Any] = {"version": VERSION, **facts}
         self.checks: list[Check] = []
         self._path: Path | None = None
+        self._copy: Callable[[Path], object] = lambda path: None
 
-    def write_to(self, path: Path) -> None:
-        """Write the record here from now on."""
-        self._path = path
+    def write_to(self, path: Path, *, copy: Callable[[Path], object]) -> None:
+        """Write the record here from now on.
+
+        Args:
+            path: A file on the local disk.
+            copy: Called after each time it was written; must not wait.
+        """
+        self._path, self._copy = path, copy
         self._write()
 
     def note(self, **facts: Any) -> None:
@@ -91,7 +98,8 @@ class Record:
             return
         try:
             write_whole(self._path, self.to_json())
-        except OSError as error:  # such as a Drive that went away: the next write is the retry
+            self._copy(self._path)
+        except OSError as error:  # such as a full disk: the next write is the retry
             print(f"{self._path} was not written: {error}")
 
 

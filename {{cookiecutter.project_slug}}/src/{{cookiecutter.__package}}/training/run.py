@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 """The project's folder: the package is used from its sources, in Colab as elsewhere."""
 
+RECORD = "run.json"
+
 
 class Run:
     """Takes a run through its steps, in the order of its methods, and records each.
@@ -111,27 +113,22 @@ class Run:
         """Mount Drive where there is one, and prove that the persistent folder keeps files."""
         from .folders import RunFolders
 
-        places = drive.places(
-            environment.detect(), root=self.root, persistent=self.config.persistent
-        )
-        result = drive.round_trip(places.persistent)
-        if places.drive:
-            self.record.check("drive", "passed", "mounted")
-        else:
-            self.record.check("drive", "skipped", places.why)
-        self.record.check("persistent folder", "passed", f"{places.persistent}: {result}")
+        persistent, why_not = drive.persistent_folder(self.root, chosen=self.config.persistent)
+        result = drive.round_trip(persistent)
+        self.record.check("drive", "skipped" if why_not else "passed", why_not or "mounted")
+        self.record.check("persistent folder", "passed", f"{persistent}: {result}")
         # Workers on one machine must not share what they write.
         worker = "" if self.devices.chief else f"worker-{self.devices.worker}"
-        self.scratch = places.scratch / worker
+        self.scratch = self.root / ".scratch" / worker
         self.folders = RunFolders(
             self.config.run_name,
             scratch=self.scratch,
-            persistent=places.persistent,
+            persistent=persistent,
             writes=self.devices.chief,
         )
         self.record.note(folder=str(self.folders.kept))
         if self.devices.chief:
-            self.record.write_to(self.folders.kept / "run.json")
+            self.record.write_to(self.folders.work / RECORD, copy=self.folders.publish_later)
         return self.folders
 
     def load_data(self) -> Data:
@@ -229,6 +226,7 @@ class Run:
             found += f"; stopped by {result.stopped_by} before step {result.steps}"
             found += "" if result.finished else ": run it again"
         self.record.check("training", "passed" if result.finished else "skipped", found)
+        self.folders.publish(self.folders.work / RECORD)
         return result
 
     def deliver(self, model: keras.Model) -> Evaluation:
@@ -250,6 +248,7 @@ class Run:
         )
         accuracy = f"test accuracy {found.accuracy:.4f}"
         self.record.check("model", "passed", f"{path}: {accuracy}; {compared}")
+        self.folders.publish(self.folders.work / RECORD)
         return found
 
     def benchmark(self, *, scale: float) -> Comparison:
@@ -265,7 +264,8 @@ class Run:
             UserError: If the machine has to stay, with the reason.
         """
         kept = {check.name for check in self.record.checks if check.status == "passed"}
-        if lost := self.folders.wait() or ", ".join({"checkpoints", "model"} - kept):
+        unsafe = "; ".join(f"{name}: {reason}" for name, reason in self.folders.unsafe().items())
+        if lost := unsafe or ", ".join({"checkpoints", "model"} - kept):
             raise UserError(
                 f"The machine is not given back, because not everything is kept: {lost}. Run the"
                 " cells above again, then this one."
