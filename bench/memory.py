@@ -76,9 +76,12 @@ def train(project: Path, folder: Path, steps: int) -> float:
 def read(project: Path, folder: Path, steps: int) -> float:
     """Return how many examples a second the input pipeline gives, without a training."""
     packs = module(project, "training.packs")
-    part = packs.split(packs.open_pack(folder / "pack", verify=False), seed=0).train
+    pack = packs.open_pack(folder / "pack", verify=False)
+    rows = packs.split(pack.y[:], seed=0)["train"]
+    subset = module(project, "training.examples").Subset
+    x, y = subset(pack.x, rows), subset(pack.y, rows)
     batches = module(project, "training.batches").training_batches
-    stream = iter(batches(part.x, part.y, batch_size=BATCH, seed=0, start=0, stop=steps + 10))
+    stream = iter(batches(x, y, batch_size=BATCH, seed=0, start=0, stop=steps + 10))
     for _ in range(10):
         next(stream)
     started = time.perf_counter()

@@ -54,6 +54,33 @@ def test_a_regularizer_counts_once_however_many_devices(
     assert measured(two) == pytest.approx(measured(alone), rel=1e-5)
 
 
+def test_a_batch_that_is_normalized_as_a_whole_is_so_on_two_devices(
+    bench: Bench, tmp_path: Path
+) -> None:
+    settings = PLAIN | {"normalization": "synchronized"}
+    alone = bench.train(tmp_path / "alone", **settings)
+    two = bench.train(tmp_path / "two", devices=2, **settings)
+    assert measured(two) == pytest.approx(measured(alone), rel=1e-5)
+
+
+def test_devices_that_normalize_apart_go_on_to_the_same_weights(
+    bench: Bench, tmp_path: Path
+) -> None:
+    settings = PLAIN | {"normalization": "apart"}
+    unbroken = bench.train(tmp_path / "unbroken", devices=2, **settings)
+    bench.train(tmp_path / "broken", devices=2, **settings, stop_after_steps=6)
+    resumed = bench.train(tmp_path / "broken", devices=2, **settings)
+    assert resumed["resumed_from"] == 6
+    assert resumed["weights"] == unbroken["weights"]
+
+
+def test_workers_that_normalize_apart_agree_when_to_stop(bench: Bench, tmp_path: Path) -> None:
+    long = PLAIN | {"epochs": 40, "learning_rate": 0.02, "early_stopping": 1}
+    chief, other = bench.train_workers(tmp_path, normalization="apart", **long)
+    assert other["history"] == chief["history"]
+    assert len(chief["history"]) < 40
+
+
 def test_devices_drop_units_of_their_own(bench: Bench, tmp_path: Path) -> None:
     result = bench.train(tmp_path, devices=2, **SMALL)
     assert result["seeds"]
@@ -68,13 +95,24 @@ def test_a_run_goes_on_with_another_number_of_devices(bench: Bench, tmp_path: Pa
     assert len(rest["history"]) == 3
 
 
+def test_workers_that_share_no_folder_are_told_before_they_diverge(
+    bench: Bench, tmp_path: Path
+) -> None:
+    settings = PLAIN | {"stop_after_steps": 6, "place_of_other": tmp_path / "other"}
+    for process in bench.start_workers(tmp_path / "chief", **settings):
+        bench.result(process)
+    chief, other = bench.start_workers(tmp_path / "chief", **settings)
+    assert "Worker 0 would go on from step 6" in chief.communicate(timeout=120)[1]
+    assert "Worker 1 would go on from step 0" in other.communicate(timeout=120)[1]
+
+
 def test_workers_of_which_one_was_killed_go_on_to_the_same_weights(
     bench: Bench, tmp_path: Path
 ) -> None:
     settings = SMALL | {"epochs": 12}
     unbroken = bench.train_workers(tmp_path / "unbroken", **settings)
     chief, other = bench.start_workers(tmp_path / "broken", **settings)
-    checkpoints = tmp_path / "broken/kept/runs/test/checkpoints"
+    checkpoints = tmp_path / "broken/kept/runs/killed/checkpoints"
     deadline = time.monotonic() + 120
     while not list(checkpoints.glob("step-0000001?.json")):  # in the middle of its 48 steps
         assert time.monotonic() < deadline

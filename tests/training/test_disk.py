@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_keeps_the_last_good_checkpoint(
     # The check before the start refuses a disk as full as this one.
     code, _, complaints = train(bench, small_disk)
     assert code == 1
-    assert "but the checkpoints of this model need" in complaints
+    assert "but writing checkpoints of this model needs" in complaints
     # Past the check, the disk fills up in the middle: the training goes on, and says what is lost.
     code, printed, complaints = train(bench, small_disk, unchecked=True)
     assert code == 0, complaints

@@ -1,9 +1,9 @@
 """Train on the project's small data: `train.py PLACE SETTINGS DEVICES`, in a generated project.
 
-SETTINGS is JSON: settings of `Config`, and `xla`, `regularizer`, `kill` (see `arm`) and
-`unchecked`, for a start without looking at the disk. DEVICES is how
-many devices the processor is to pass for. Prints JSON: weights, history, and what random numbers
-the devices would draw next.
+The project's `killable.py` trains; this changes what it finds. SETTINGS is JSON: those of
+`killable.py`, and `kill` (see `arm`), `regularizer`, `normalization`, and `unchecked`, for a start
+without looking at the disk. DEVICES is how many devices the processor is to pass for. The last line
+is JSON: weights, history, and what random numbers the devices would draw next.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import runpy
 import signal
 import sys
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from small import small_data
 
 PACKAGE = os.environ["PACKAGE"]
 
@@ -81,58 +81,63 @@ def arm(instant: str) -> None:
         raise ValueError(instant)
 
 
+def pretend(count: int) -> None:
+    """Have the processor pass for several devices."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * count
+    )
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)])
+    distribution = module("training.distribution")
+    distribution.find_devices = lambda: distribution.Devices(strategy=strategy)
+
+
+def change_model(*, regularizer: float, normalization: str) -> None:
+    """Have the project's model built with a regularizer, or with batches normalized."""
+    file = module("model")
+    build_model = file.build_model
+
+    def build(*arguments: Any) -> keras.Model:
+        model = build_model(*arguments)
+        if regularizer:
+            model.layers[-1].kernel.regularizer = keras.regularizers.L2(regularizer)
+        if normalization:
+            layer = keras.layers.BatchNormalization(synchronized=normalization == "synchronized")
+            first, *others = model.layers
+            model = keras.Sequential([keras.Input(model.input_shape[1:]), first, layer, *others])
+        return model
+
+    file.build_model = build
+
+
 def main() -> None:
-    place, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
-    count = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    distribution, loop = module("training.distribution"), module("training.loop")
-    if count > 1:
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * count
-        )
-        strategy = tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(count)])
-        devices = distribution.Devices(strategy=strategy)
-    else:
-        devices = distribution.find_devices()
-    xla, regularizer = settings.pop("xla", False), settings.pop("regularizer", 0.0)
+    place, settings = sys.argv[1], json.loads(sys.argv[2])
+    loop = module("training.loop")
+    train, said = loop.train, {}
+    if (count := int(sys.argv[3]) if len(sys.argv) > 3 else 1) > 1:
+        pretend(count)
     if instant := settings.pop("kill", ""):
         arm(instant)
     if settings.pop("unchecked", False):
         loop.check_disk = lambda *_: None
-    loop.SECONDS_PER_CALL = 0.0
-    config = module("config").Config(**settings)
-    keras.config.set_dtype_policy(config.precision)
-    data = small_data()
-    with devices.strategy.scope():
-        model = module("model").build_model(data, config)
-        if regularizer:
-            model.layers[-1].kernel.regularizer = keras.regularizers.L2(regularizer)
-    folders = module("training.folders").RunFolders(
-        "test",
-        scratch=place / f"scratch-{devices.worker}",
-        persistent=place / "kept",
-        writes=devices.chief,
+    change_model(
+        regularizer=settings.pop("regularizer", 0.0),
+        normalization=settings.pop("normalization", ""),
     )
-    training = loop.train(
-        model,
-        data,
-        config,
-        folders=folders,
-        devices=devices,
-        precision=config.precision,
-        xla=xla,
-    )
-    seeds = [variable for variable in model.variables if variable.name == "seed_generator_state"]
-    draws = [
-        [copy.numpy().tolist() for copy in devices.strategy.experimental_local_results(seed.value)]
-        for seed in seeds
-    ]
-    said = {
-        "weights": module("training.delivery").weights_sha256(model),
-        "history": [{**record, "seconds": None} for record in training.history],
-        "resumed_from": training.resumed_from,
-        "seeds": draws,
-    }
+
+    def watched(model: keras.Model, *arguments: Any, devices: Any, **options: Any) -> Any:
+        training = train(model, *arguments, devices=devices, **options)
+        of_devices = devices.strategy.experimental_local_results
+        seeds = [v for v in model.variables if v.name == "seed_generator_state"]
+        said["seeds"] = [[copy.numpy().tolist() for copy in of_devices(v.value)] for v in seeds]
+        said["weights"] = module("training.delivery").weights_sha256(model)
+        said["history"] = [{**record, "seconds": None} for record in training.history]
+        said["resumed_from"] = training.resumed_from
+        return training
+
+    loop.train = watched
+    sys.argv[1:] = [place, json.dumps(settings)]
+    runpy.run_path("tests/killable.py", run_name="__main__")
     print(json.dumps(said))
 
 

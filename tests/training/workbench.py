@@ -14,9 +14,13 @@ from typing import Any
 from baking import Project
 
 HERE = Path(__file__).parent
-SMALL = {"epochs": 3, "batch_size": 16, "checkpoint_seconds": 0.0}
-PLAIN = SMALL | {"dropout": 0.0, "shift": 0.0, "rotation": 0.0}
-"""Without random numbers of their own, several devices learn what one does."""
+SMALL = {"epochs": 3}
+PLAIN = SMALL | {
+    **{"warmup": 0.0, "precision": "float32"},
+    **{"dropout": 0.0, "shift": 0.0, "rotation": 0.0},
+}
+"""In whole precision and without random numbers of their own, several devices learn what one does.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +69,15 @@ class Bench:
         """Train with two workers; return what each says."""
         return [self.result(process) for process in self.start_workers(place, **settings)]
 
-    def start_workers(self, place: Path, **settings: Any) -> list[subprocess.Popen[str]]:
-        """Start two workers that find each other on this machine."""
+    def start_workers(
+        self, place: Path, *, place_of_other: Path | None = None, **settings: Any
+    ) -> list[subprocess.Popen[str]]:
+        """Start two workers that find each other on this machine, in one place or in two."""
         with socket.socket() as one, socket.socket() as two:
             for each in (one, two):
                 each.bind(("localhost", 0))
             ports = [each.getsockname()[1] for each in (one, two)]
-        arguments = ("train.py", place, json.dumps(settings))
-        return [self.start(*arguments, workers=ports, worker=index) for index in range(2)]
+        return [
+            self.start("train.py", folder, json.dumps(settings), workers=ports, worker=index)
+            for index, folder in enumerate((place, place_of_other or place))
+        ]

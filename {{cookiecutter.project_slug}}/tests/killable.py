@@ -21,12 +21,18 @@ from {{ cookiecutter.__package }}.training.delivery import weights_sha256
 from {{ cookiecutter.__package }}.training.distribution import find_devices
 from {{ cookiecutter.__package }}.training.folders import RunFolders
 
-SETTINGS = {"epochs": 10, "batch_size": 16, "warmup": 0.2, "precision": "mixed_float16"}
+SETTINGS = {
+    "epochs": 10,
+    "batch_size": 16,
+    "checkpoint_seconds": 0.0,
+    "warmup": 0.2,
+    "precision": "mixed_float16",
+}
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
     given = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-    config = Config(checkpoint_seconds=0.0, **SETTINGS | given)
+    config = Config(**SETTINGS | given)
     loop.SECONDS_PER_CALL = 0.0
     devices = find_devices()
     keras.config.set_dtype_policy(config.precision)

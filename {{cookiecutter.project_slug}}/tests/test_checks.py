@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from small import small_data
 from {{ cookiecutter.__package }}.config import Config
 from {{ cookiecutter.__package }}.errors import UserError
 from {{ cookiecutter.__package }}.model import build_model
-from {{ cookiecutter.__package }}.training import checks
+from {{ cookiecutter.__package }}.training import checkpoints, checks
 from {{ cookiecutter.__package }}.training.folders import RunFolders
 
 CONFIG = Config(batch_size=16)
@@ -66,13 +66,18 @@ def test_a_batch_has_to_fit_the_data_and_the_devices(size: int, replicas: int, s
         checks.check_data(DATA, Config(batch_size=size), replicas=replicas)
 
 
+@pytest.mark.parametrize(("full", "said"), [("scratch", "writing"), ("kept", "keeping")])
 def test_a_disk_without_room_for_the_checkpoints_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    full: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = RunFolders("test", scratch=tmp_path / "scratch", persistent=tmp_path / "kept")
     variables = build_model(DATA, CONFIG).variables
+    state = sum(variable.numpy().nbytes for variable in variables)
+    usage, needed = shutil.disk_usage(tmp_path), 2 * state * (checkpoints.KEPT + 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
     checks.check_disk(folders, variables)
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage(0, 0, 2 << 10))
-    with pytest.raises(UserError, match=r"has 0\.0 MiB free, but the checkpoints .* need"):
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: usage._replace(free=needed - (full in path.parts))
+    )
+    with pytest.raises(UserError, match=f"but {said} checkpoints of this model"):
         checks.check_disk(folders, variables)

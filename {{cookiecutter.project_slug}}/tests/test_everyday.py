@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from keras.callbacks import Callback, CSVLogger, EarlyStopping, LambdaCallback
 from small import small_data
+from trainings import CONFIG, STEPS_PER_EPOCH, after, folders_in, interrupt, run
 
 from {{ cookiecutter.__package }}.colab import accelerator
 from {{ cookiecutter.__package }}.colab.accelerator import Accelerator
@@ -24,21 +25,13 @@ from {{ cookiecutter.__package }}.training import (
     precision,
 )
 from {{ cookiecutter.__package }}.training.delivery import weights_sha256
-from {{ cookiecutter.__package }}.training.figures import confusion, curves
-from {{ cookiecutter.__package }}.training.folders import RunFolders
-from {{ cookiecutter.__package }}.training.loop import Training, train
+from {{ cookiecutter.__package }}.training.loop import train
 from {{ cookiecutter.__package }}.training.run import Run
 from {{ cookiecutter.__package }}.training.steps import Evaluation
 from {{ cookiecutter.__package }}.training.stopping import best_epoch
 from {{ cookiecutter.__package }}.training.tensorboard import TensorBoardLogs
 
-CONFIG = Config(epochs=3, batch_size=16, checkpoint_seconds=0.0)
-STEPS_PER_EPOCH = 64 // 16
 LONG = replace(CONFIG, epochs=9)
-
-
-def folders_in(place: Path) -> RunFolders:
-    return RunFolders("test", scratch=place / "scratch", persistent=place / "kept")
 
 
 @pytest.fixture
@@ -55,14 +48,6 @@ def getting_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "compile_evaluation", compile_evaluation)
 
 
-def run(place: Path, config: Config = CONFIG, **options: Any) -> tuple[str, Training]:
-    """Train in a place; return the SHA-256 of the weights, and what the training did."""
-    data = small_data()
-    model = build_model(data, config)
-    training = train(model, data, config, folders=folders_in(place), **options)
-    return weights_sha256(model), training
-
-
 def noting_weights(found: list[str]) -> Callback:
     """Return a callback that notes the weights after each epoch."""
 
@@ -71,10 +56,6 @@ def noting_weights(found: list[str]) -> Callback:
             found.append(weights_sha256(self.model))
 
     return Noting()
-
-
-def interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def made_for(kind: str, *precisions: str) -> Accelerator:
@@ -111,9 +92,8 @@ def test_the_model_has_the_weights_that_were_asked_for(tmp_path: Path, deliver: 
 @pytest.mark.usefixtures("getting_worse")
 def test_the_best_weights_survive_an_interruption(tmp_path: Path) -> None:
     unbroken, whole = run(tmp_path / "unbroken")
-    stop = LambdaCallback(on_epoch_end=lambda n, logs: interrupt() if n == 2 else None)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken", callbacks=[stop])
+        run(tmp_path / "broken", callbacks=after(3, interrupt))
     resumed, rest = run(tmp_path / "broken")
     assert rest.delivered_epoch == whole.delivered_epoch == 1
     assert resumed == unbroken
@@ -136,20 +116,6 @@ def test_an_interrupted_training_ends_as_early_as_an_unbroken_one(tmp_path: Path
     assert resumed == unbroken
     again = run(tmp_path / "broken", config)[1]
     assert again.resumed_from == rest.step  # nothing is left to do
-
-
-def test_a_run_may_become_longer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(tmp_path)
-    _, training = run(tmp_path, replace(CONFIG, epochs=5))
-    assert training.resumed_from == 3 * STEPS_PER_EPOCH
-    assert [record["epoch"] for record in training.history] == [1, 2, 3, 4, 5]
-    assert "epochs was 3 and is 5 now" in capsys.readouterr().out
-
-
-def test_a_run_can_not_become_shorter_than_it_is(tmp_path: Path) -> None:
-    run(tmp_path)
-    with pytest.raises(UserError, match=r"epochs=2 is less than .* Set epochs to more than 3"):
-        run(tmp_path, replace(CONFIG, epochs=2))
 
 
 def test_callbacks_of_keras_are_told_what_fit_would_tell(tmp_path: Path) -> None:
@@ -180,9 +146,9 @@ def test_logs_for_tensorboard_are_kept_after_each_epoch(tmp_path: Path) -> None:
     folders = folders_in(tmp_path)
     data = small_data()
     model = build_model(data, CONFIG)
-    stop = LambdaCallback(on_epoch_end=lambda n, logs: interrupt() if n == 1 else None)
+    callbacks = [TensorBoardLogs(folders), *after(2, interrupt)]
     with pytest.raises(KeyboardInterrupt):
-        train(model, data, CONFIG, folders=folders, callbacks=[TensorBoardLogs(folders), stop])
+        train(model, data, CONFIG, folders=folders, callbacks=callbacks)
     assert folders.wait() == ""
     logs = EventAccumulator(str(folders.kept / "logs" / "validation"))
     logs.Reload()
@@ -197,12 +163,6 @@ def test_precision_is_what_the_accelerator_is_made_for() -> None:
     assert precision.settle_precision(replace(auto, precision="float32"), t4) == "float32"
     with pytest.raises(UserError, match="precision=mixed_bfloat16 is not what a Tesla T4 is made"):
         precision.settle_precision(replace(auto, precision="mixed_bfloat16"), t4)
-
-
-def test_a_run_keeps_the_precision_it_was_begun_with(tmp_path: Path) -> None:
-    run(tmp_path)
-    with pytest.raises(UserError, match="precision: 'float32' then, 'mixed_float16' now"):
-        run(tmp_path, precision="mixed_float16")
 
 
 @pytest.mark.parametrize(
@@ -261,26 +221,16 @@ def test_determinism_is_switched_on_only_if_asked_for(monkeypatch: pytest.Monkey
     assert asked == [True]
 
 
-def test_the_learning_rate_rises_then_falls_to_zero() -> None:
-    config = replace(CONFIG, warmup=0.2, learning_rate=0.5)
-    optimizer = build_optimizer(config, steps=100)
-    rates = [float(optimizer._learning_rate(step)) for step in (0, 10, 20, 60, 100)]
-    assert rates == pytest.approx([0, 0.25, 0.5, 0.25, 0], abs=1e-6)
-
-
-def test_without_warm_up_the_learning_rate_begins_at_its_highest() -> None:
-    optimizer = build_optimizer(replace(CONFIG, learning_rate=0.5), steps=100)
-    rates = [float(optimizer._learning_rate(step)) for step in (0, 50, 100)]
-    assert rates == pytest.approx([0.5, 0.25, 0], abs=1e-6)
-
-
-def test_the_confusion_matrix_names_the_worst_mistakes() -> None:
-    truth = np.array([0, 0, 0, 1, 1, 2])
-    given = np.array([0, 1, 1, 1, 0, 2])
-    _, alt = confusion(truth, np.eye(3)[given], ("cat", "dog", "owl"))
-    assert "3 of 6 test examples are right" in alt
-    assert "cat taken for dog (2×); dog taken for cat (1×)" in alt
-
-
-def test_a_curve_without_an_epoch_says_so() -> None:
-    assert "no epoch is finished" in curves([])[1]
+@pytest.mark.parametrize(
+    ("warmup", "expected"),
+    [
+        (0.2, {0: 0.0, 10: 0.25, 20: 0.5, 60: 0.25, 100: 0.0}),
+        (0.0, {0: 0.5, 50: 0.25, 100: 0.0}),
+    ],
+)
+def test_the_learning_rate_rises_then_falls_to_zero(
+    warmup: float, expected: dict[int, float]
+) -> None:
+    optimizer = build_optimizer(replace(CONFIG, warmup=warmup, learning_rate=0.5), steps=100)
+    rates = {step: float(optimizer._learning_rate(step)) for step in expected}
+    assert rates == pytest.approx(expected, abs=1e-6)

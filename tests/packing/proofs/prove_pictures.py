@@ -39,11 +39,11 @@ def drawn(mode: str) -> Image.Image:
     return Image.fromarray(grey).convert("RGB").convert(mode)
 
 
-def packed(folder: Path, *, channels: int = 3, on_bad: str = "refuse") -> Pack:
+def packed(folder: Path, *, channels: int = 3, skip_bad: bool = False) -> Pack:
     width, height = SIZE
     source = Pictures(folder / "in", height=height, width=width, channels=channels)
     shutil.rmtree(folder / "pack", ignore_errors=True)
-    return pack(source, folder / "pack", on_bad=on_bad)
+    return pack(source, folder / "pack", skip_bad=skip_bad)
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_an_animation_gives_its_first_picture(folder: Path) -> None:
 def test_pixels_of_unknown_range_are_named(mode: str, folder: Path) -> None:
     drawn("L").save(folder / "in" / "a" / "good.png")
     drawn(mode).save(folder / "in" / "a" / "wide.tif")
-    opened = packed(folder, on_bad="skip")
-    assert [(bad.where, bad.why[:28]) for bad in opened.skipped] == [
+    opened = packed(folder, skip_bad=True)
+    assert [(bad.where, bad.why[:28]) for bad in opened.manifest.all_bad] == [
         ("a/wide.tif", "its pixels have 32 bits, of ")
     ]
 
@@ -134,14 +134,14 @@ def test_programs_are_not_run_by_what_only_looks_like_a_picture(folder: Path) ->
     (folder / "in" / "a" / "page.eps").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     )
-    assert [bad.where for bad in packed(folder, on_bad="skip").skipped] == ["a/page.eps"]
+    assert [bad.where for bad in packed(folder, skip_bad=True).manifest.all_bad] == ["a/page.eps"]
 
 
 def test_too_large_a_picture_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn("L").save(folder / "in" / "a" / "good.png")
     Image.new("L", (4 * SIZE[0], SIZE[1])).save(folder / "in" / "a" / "huge.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1])
-    (bad,) = packed(folder, on_bad="skip").skipped
+    (bad,) = packed(folder, skip_bad=True).manifest.all_bad
     assert bad.where == "a/huge.png"
     assert "decompression bomb" in bad.why
 
@@ -168,9 +168,9 @@ def test_no_damage_ends_in_a_traceback(suffix: str, seed: int, cut: bool) -> Non
             if content:
                 content[chance.randrange(len(content))] = chance.randrange(256)
         damaged.write_bytes(bytes(content))
-        opened = packed(folder, on_bad="skip")
-        assert len(opened.x) + len(opened.skipped) == 3
-        assert {bad.where for bad in opened.skipped} <= {f"a/damaged.{suffix}"}
+        opened = packed(folder, skip_bad=True)
+        assert len(opened.x) + len(opened.manifest.all_bad) == 3
+        assert {bad.where for bad in opened.manifest.all_bad} <= {f"a/damaged.{suffix}"}
 
 
 def test_a_shard_may_hold_bad_pictures_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +178,8 @@ def test_a_shard_may_hold_bad_pictures_alone(folder: Path, monkeypatch: pytest.M
     drawn("L").save(folder / "in" / "a" / "good.png")
     (folder / "in" / "a" / "empty.png").write_bytes(b"")
     (folder / "in" / "b" / "nowhere.png").symlink_to(folder / "nowhere.png")
-    opened = packed(folder, on_bad="skip")
-    assert [bad.where for bad in opened.skipped] == ["a/empty.png", "b/nowhere.png"]
+    opened = packed(folder, skip_bad=True)
+    assert [bad.where for bad in opened.manifest.all_bad] == ["a/empty.png", "b/nowhere.png"]
     assert opened.x[:].shape == (2, SIZE[1], SIZE[0], 3)
     assert opened.y[:].tolist() == [0, 1]
 
@@ -195,7 +195,7 @@ def test_a_lost_connection_is_no_fault_of_the_pictures(
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", open_nothing)
         with pytest.raises(UserError, match=r"Packing into .* stopped: .*connection to Drive"):
-            packed(folder, on_bad="skip")
+            packed(folder, skip_bad=True)
     assert len(packed(folder).x) == 2
 
 
@@ -212,4 +212,4 @@ def test_what_was_bad_is_tried_again(folder: Path) -> None:
 def test_a_class_that_lost_all_its_pictures_is_refused(folder: Path) -> None:
     (folder / "in" / "a" / "empty.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"(?s)Every example of a is bad.*a/empty.png: cannot"):
-        packed(folder, on_bad="skip")
+        packed(folder, skip_bad=True)

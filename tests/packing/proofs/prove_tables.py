@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import tempfile
@@ -38,14 +37,14 @@ def written(
     return text.getvalue().encode("utf-8-sig" if mark else "utf-8")
 
 
-def packed(content: bytes, *, on_bad: str = "refuse", **options: str) -> tuple:
+def packed(content: bytes, *, skip_bad: bool = False, **options: str) -> tuple:
     """Pack a CSV of this content; return inputs, names of the labels, vocabulary, skipped."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         path.write_bytes(content)
-        opened = pack(Table(path, **options), Path(folder) / "pack", on_bad=on_bad)
-        names = [opened.class_names[label] for label in opened.y[:]]
-        return opened.x[:], names, opened.vocabulary, opened.skipped
+        opened = pack(Table(path, **options), Path(folder) / "pack", skip_bad=skip_bad)
+        names = [opened.manifest.class_names[label] for label in opened.y[:]]
+        return opened.x[:], names, opened.manifest.vocabulary, opened.manifest.all_bad
 
 
 @given(
@@ -83,9 +82,9 @@ def test_numbers_come_back_or_are_named(rows: list[tuple[float, int, str]]) -> N
     content = written([["a", "b", "label"], *lines])
     if len({label for *_, label in good}) < 2:
         with pytest.raises(UserError, match=r"one class only|no example"):
-            packed(content, on_bad="skip", label="label")
+            packed(content, skip_bad=True, label="label")
         return
-    x, names, _, skipped = packed(content, on_bad="skip", label="label")
+    x, names, _, skipped = packed(content, skip_bad=True, label="label")
     np.testing.assert_array_equal(x, np.array([row[:2] for row in good], np.float64).astype("f4"))
     assert names == [label for *_, label in good]
     bad = [f"line {line}" for line, row in enumerate(rows, 2) if not np.isfinite(row[0])]
@@ -93,10 +92,15 @@ def test_numbers_come_back_or_are_named(rows: list[tuple[float, int, str]]) -> N
 
 
 @given(content=st.one_of(st.binary(max_size=200), anything.map(str.encode)))
-def test_no_content_whatever_ends_in_a_traceback(content: bytes) -> None:
+def test_any_content_is_packed_or_refused_by_the_name_of_its_file(content: bytes) -> None:
     for options in ({"label": "label"}, {"label": "label", "text": "text"}):
-        with contextlib.suppress(UserError):
-            packed(b"text,label\n" + content, on_bad="skip", **options)
+        x, names, refusal = [], [], ""
+        try:
+            x, names, *_ = packed(b"text,label\n" + content, skip_bad=True, **options)
+        except UserError as error:
+            refusal = str(error)
+        assert len(x) == len(names)
+        assert "table" in refusal or len(set(names)) > 1  # it is the file's name
 
 
 @given(
@@ -111,7 +115,7 @@ def test_every_row_is_packed_or_named(lines: list[str]) -> None:
     """No line may vanish: each is in the pack, listed as bad, empty, or the whole is refused."""
     content = "\n".join(["n,label", "1,a", "2,b", *lines, ""])
     try:
-        x, _, _, skipped = packed(content.encode(), on_bad="skip", label="label")
+        x, _, _, skipped = packed(content.encode(), skip_bad=True, label="label")
     except UserError as error:
         if "quotation mark" not in str(error):
             raise
@@ -129,7 +133,7 @@ def test_every_row_is_packed_or_named(lines: list[str]) -> None:
 def test_a_quotation_mark_that_is_never_closed_swallows_nothing() -> None:
     content = b'text,label\none,a\n"two,b\nthree,a\nfour,b\n'
     with pytest.raises(UserError, match=r"line 3: a quotation mark is opened and never"):
-        packed(content, on_bad="skip", text="text", label="label")
+        packed(content, skip_bad=True, text="text", label="label")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])

@@ -102,11 +102,11 @@ def pack(options: dict[str, Any]) -> int:
     how = {name: options[name] for names in packing.OPTIONS.values() for name in names}
     if target.resolve().is_relative_to(source.resolve()):
         raise UserError(f"{target} lies in the source, {source}; choose a folder outside of it.")
-    made = packing.pack(packing.find_source(source, **how), target, on_bad=options["on_bad"])
+    made = packing.pack(packing.find_source(source, **how), target, skip_bad=options["skip_bad"])
     print(
-        f"{target} holds {len(made.x):,} examples of {len(made.class_names)} classes, each"
-        f" {made.x.dtype} of shape {made.shape}; left out: {len(made.skipped)}. To train on"
-        f" them: python -m {__package__} train --data {shlex.quote(str(target))}"
+        f"{target} holds {len(made.x):,} examples of {len(made.manifest.class_names)} classes, each"
+        f" {made.x.dtype} of shape {made.x.shape[1:]}; left out: {len(made.manifest.all_bad)}. To"
+        f" train on them: python -m {__package__} train --data {shlex.quote(str(target))}"
     )
     return 0
 
@@ -121,7 +121,7 @@ def stage(options: dict[str, Any]) -> int:
         skipped = f", {len(fetched.skipped)} were skipped" if fetched.skipped else ""
         print(f"{fetched.folder}: {len(fetched.files)} files, complete and verified{skipped}.")
     else:
-        copy = staging.stage(Path(source), target, repack=options["repack"])
+        copy = staging.stage(Path(source), target)
         print(f"{copy} is complete and verified.")
     return 0
 
@@ -152,9 +152,6 @@ def _parser() -> argparse.ArgumentParser:
     bring.set_defaults(command=stage)
     bring.add_argument("source", help="file or folder, or link or id of one in Drive")
     bring.add_argument("target", type=Path, help="local folder; the copy is put into it")
-    bring.add_argument(
-        "--repack", action="store_true", help="the folder's files were written over: pack it anew"
-    )
 
     gather = commands.add_parser("pack", help=pack.__doc__, description=pack.__doc__)
     gather.set_defaults(command=pack)
@@ -172,10 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         gather.add_argument(f"--{option}", type=kind, help=shown, metavar="VALUE")
     gather.add_argument(
-        "--on-bad",
-        choices=("refuse", "skip"),
-        default="refuse",
-        help="what to do about unreadable pictures and bad rows (default: %(default)s)",
+        "--skip-bad",
+        action="store_true",
+        help="leave unreadable pictures and bad rows out, and list them in the pack",
     )
 
     learn = commands.add_parser("train", help=train.__doc__, description=train.__doc__)

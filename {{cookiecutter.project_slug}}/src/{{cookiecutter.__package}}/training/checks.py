@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from ..colab.files import require_space
 from ..config import Config
 from ..data import Data
 from ..errors import UserError
@@ -17,8 +18,6 @@ from .checkpoints import Checkpoint
 from .distribution import Devices
 from .examples import Examples
 from .folders import RunFolders
-
-PARTS = ("train", "validation", "test")
 
 
 def check_data(data: Data, config: Config, *, replicas: int = 1) -> None:
@@ -34,7 +33,7 @@ def check_data(data: Data, config: Config, *, replicas: int = 1) -> None:
     """
     classes = len(data.class_names)
     faults = []
-    for part in PARTS:
+    for part in ("train", "validation", "test"):
         x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
         faults += _faults(part, x, y, classes=classes)
         if x.shape[1:] != data.x_train.shape[1:]:
@@ -62,22 +61,17 @@ def check_data(data: Data, config: Config, *, replicas: int = 1) -> None:
 
 
 def check_disk(folders: RunFolders, variables: Sequence[Any]) -> None:
-    """Refuse to begin where there is no room for the checkpoints.
+    """Refuse to begin where there is no room for the checkpoints of these variables.
 
     Raises:
         UserError: Naming the folder, what is needed and what is free.
     """
-    state = sum(variable.numpy().nbytes for variable in variables)
+    state = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
     # Each holds the best weights, too; and a new one is written before the oldest is deleted.
     needed = 2 * state * (checkpoints.KEPT + 1)
-    for folder in (folders.work, folders.kept):
-        free = shutil.disk_usage(folder).free
-        if free < needed:
-            raise UserError(
-                f"{folder} has {_size(free)} free, but the checkpoints of this model need"
-                f" {_size(needed)}. Free space there (on Drive, its trash counts, too), or set"
-                " persistent to another folder."
-            )
+    kept = "keeping checkpoints of this model (see the setting persistent)"
+    require_space(folders.work, needed, purpose="writing checkpoints of this model")
+    require_space(folders.kept, needed, purpose=kept)
 
 
 def require_length(checkpoint: Checkpoint, config: Config, *, steps: int) -> None:
@@ -115,7 +109,7 @@ def _faults(part: str, x: Examples, y: Examples, *, classes: int) -> list[str]:
     if len(x) != len(y):
         return [f"x_{part} holds {len(x)} examples, y_{part} {len(y)} labels."]
     if not len(x):
-        return [f"x_{part} is empty; the data have to have examples to {_PURPOSES[part]}."]
+        return [f"x_{part} is empty; training, validation and test need examples of their own."]
     if not np.issubdtype(y.dtype, np.integer) or len(y.shape) != 1:
         return [
             f"y_{part} has the type {y.dtype} and shape {y.shape}; it has to hold class indices,"
@@ -141,10 +135,3 @@ def _faults(part: str, x: Examples, y: Examples, *, classes: int) -> list[str]:
                 )
                 break
     return faults
-
-
-_PURPOSES = {"train": "train on", "validation": "validate by", "test": "test on"}
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB"

@@ -62,6 +62,10 @@ class Devices:
         shares = self.strategy.experimental_distribute_values_from_function(share)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None).numpy()
 
+    def from_chief(self, values: np.ndarray) -> np.ndarray:
+        """Return what the chief holds; all workers have to call it, and get the same."""
+        return self.sum_over_workers(values if self.chief else np.zeros_like(values))
+
 
 def make_seeds_differ(model: keras.Model, devices: Devices) -> None:
     """Give each device random numbers of its own, so that dropout differs on each.

@@ -14,7 +14,6 @@ import tensorflow as tf
 from ..config import Config
 from ..data import Data
 from ..errors import UserError
-from ..model import build_optimizer
 from . import checkpoints
 from .batches import training_batches
 from .checkpoints import Checkpoint
@@ -110,25 +109,12 @@ def train(
     steps_per_epoch = len(data.x_train) // config.batch_size
     steps = steps_per_epoch * config.epochs
     classes = len(data.class_names)
-    with devices.strategy.scope():
-        # Compiled, so that callbacks find the optimizer; for float16, Keras adds its loss scale.
-        model.compile(build_optimizer(config, steps=steps), jit_compile=False)
-        optimizer = model.optimizer
-        optimizer.build(model.trainable_variables)
-    run_steps = compile_training(
-        model,
-        optimizer,
-        devices,
-        batch_size=config.batch_size,
-        classes=classes,
-        clip_norm=config.clip_norm,
-        xla=xla,
-    )
+    run_steps = compile_training(model, config, devices, classes=classes, steps=steps, xla=xla)
     validate = compile_evaluation(model, data.x_validation, data.y_validation, classes=classes)
 
     # 1. What a run consists of: the values of its variables, of which the state of the model's
     #    random numbers is one, and where it stands.
-    variables = [*model.variables, *optimizer.variables]
+    variables = [*model.variables, *model.optimizer.variables]
     state = _State()
     identity = config.fixed() | {"precision": precision, "xla": xla, "data_sha256": data.sha256}
 
@@ -156,7 +142,8 @@ def train(
         state.history, state.best = list(checkpoint.history), list(checkpoint.best)
         _tell_where_it_goes_on(checkpoint, config, steps=steps)
     require_the_same_step(state.step, devices)
-    check_disk(folders, variables)
+    if devices.chief:
+        check_disk(folders, variables)
     if checkpoint is None:
         # The beginning is one, too: a cell that is stopped and run again has used its model.
         keep_checkpoint(wait=True)
@@ -211,8 +198,11 @@ def train(
                 if state.step % steps_per_epoch == 0:
                     told.on_test_begin()
                     found = validate()
-                    told.on_test_end({"loss": found.loss, "accuracy": found.accuracy})
-                    logs |= {"val_loss": found.loss, "val_accuracy": found.accuracy}
+                    # Another machine's last digits may differ; what follows from them must not.
+                    values = devices.from_chief(np.array([found.loss, found.accuracy]))
+                    val_loss, val_accuracy = values.tolist()
+                    told.on_test_end({"loss": val_loss, "accuracy": val_accuracy})
+                    logs |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
                     now = time.monotonic()
                     record = {"epoch": len(state.history) + 1, "step": state.step, **logs}
                     state.history.append(record | {"seconds": round(now - epoch_started, 3)})

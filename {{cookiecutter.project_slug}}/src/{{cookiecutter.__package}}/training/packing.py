@@ -7,7 +7,6 @@ kept, and the same call goes on from there. The same source gives the same bytes
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..colab.files import explain, progress_bar, sha256_of, write_whole
+from ..colab.files import explain, progress_bar, require_space, sha256_of, write_whole
 from ..errors import UserError
 from .manifest import MANIFEST, Bad, Manifest, Shard, shard_names
 from .packs import Pack, open_pack
@@ -30,7 +29,6 @@ SHARD_BYTES = 64 << 20
 MOST_SHARDS = 256
 """A process may have a thousand files open at a time on many systems; two are open for each."""
 
-ON_BAD = ("refuse", "skip")
 LISTED = 20
 """How many bad examples a message names; the manifest names all."""
 
@@ -80,21 +78,19 @@ def find_source(path: Path, **options: Any) -> Source:
         raise UserError(f"{path} can't be read: {explain(error)}.") from error
 
 
-def pack(source: Source, target: Path, *, on_bad: str = "refuse") -> Pack:
+def pack(source: Source, target: Path, *, skip_bad: bool = False) -> Pack:
     """Pack a source, or go on with a packing that was interrupted.
 
     Args:
         source: The examples.
         target: Folder for the pack: a new or empty one, or that of the same pack.
-        on_bad: With "refuse", one bad example is enough to end without a pack; with "skip", bad
-            ones are left out and listed in the manifest.
+        skip_bad: Whether bad examples are left out and listed in the manifest. Otherwise one is
+            enough to end without a pack.
 
     Raises:
         UserError: Naming the bad examples; or what is wrong with the source or the target.
     """
-    if on_bad not in ON_BAD:
-        raise UserError(f"on_bad={on_bad!r} is unknown; choose one of {', '.join(ON_BAD)}.")
-    if on_bad == "refuse" and source.bad:
+    if source.bad and not skip_bad:
         raise _refused(source.bad, source)
     _check_content(source)
     size = source.dtype.itemsize * int(np.prod(source.shape)) + 4  # a label has four bytes
@@ -111,9 +107,10 @@ def pack(source: Source, target: Path, *, on_bad: str = "refuse") -> Pack:
         bad=tuple(source.bad),
         shards=(),
     )
-    finished = {shard.number: shard for shard in _begin(target, plan)}
+    finished = _begin(target, plan)
     missing = sum(number not in finished for number in range(len(starts)))
-    _check_disk(target, min(missing * rows, source.examples) * size)
+    left = min(missing * rows, source.examples)
+    require_space(target, left * size, purpose=f"packing {left:,} examples of {size:,} bytes")
     try:
         with progress_bar(source.examples, "Packing", unit="example") as bar:
             for number, start in enumerate(starts):
@@ -124,7 +121,7 @@ def pack(source: Source, target: Path, *, on_bad: str = "refuse") -> Pack:
                 finished[number] = _write_shard(source, target, number, start, stop, bar)
                 write_whole(target / UNFINISHED, _with(plan, finished).to_json())
         manifest = _with(plan, finished)
-        _check_result(source, target, manifest, on_bad=on_bad)
+        _check_result(source, target, manifest, skip_bad=skip_bad)
         write_whole(target / MANIFEST, manifest.to_json())
         (target / UNFINISHED).unlink(missing_ok=True)
     except OSError as error:
@@ -151,8 +148,8 @@ def _check_content(source: Source) -> None:
         )
 
 
-def _begin(target: Path, plan: Manifest) -> list[Shard]:
-    """Make the target ready to be written to; return those of its shards that can stay."""
+def _begin(target: Path, plan: Manifest) -> dict[int, Shard]:
+    """Make the target ready to be written to; return the shards that can stay, by number."""
     try:
         target.mkdir(parents=True, exist_ok=True)
         there = {path.name for path in target.iterdir()}
@@ -180,7 +177,7 @@ def _begin(target: Path, plan: Manifest) -> list[Shard]:
         ) from error
     # What was bad in an unfinished pack is tried again: it may have been mended since.
     shards = [] if difference else [s for s in before.shards if finished or not s.bad]
-    kept = [shard for shard in shards if _is_whole(target, shard)]
+    kept = {shard.number: shard for shard in shards if _is_whole(target, shard)}
     if kept:
         print(f"Shards in {target} that are packed already, and verified: {len(kept)}")
     return kept
@@ -202,16 +199,6 @@ def _is_whole(target: Path, shard: Shard) -> bool:
     """Tell whether a shard's files are there as they were written."""
     files = ((target / name, sha256) for name, sha256 in shard.files.items())
     return all(path.is_file() and sha256_of(path) == sha256 for path, sha256 in files)
-
-
-def _check_disk(target: Path, needed: int) -> None:
-    free = shutil.disk_usage(target).free
-    if needed > free:
-        raise UserError(
-            f"{target} has {free:,} bytes free, but what is to be packed needs {needed:,}. Free"
-            " space there, choose another folder, or make the examples smaller (for pictures,"
-            " --height and --width)."
-        )
 
 
 def _write_shard(
@@ -247,14 +234,14 @@ def _write_array(path: Path, array: np.ndarray) -> str:
     return digest
 
 
-def _check_result(source: Source, target: Path, manifest: Manifest, *, on_bad: str) -> None:
+def _check_result(source: Source, target: Path, manifest: Manifest, *, skip_bad: bool) -> None:
     """Refuse what was packed of a source that changed, that has bad examples, or lost a class."""
     if source.stamp() != manifest.stamp:
         raise UserError(
             f"The source of {target} has changed while it was packed. Wait until nothing writes to"
             " it any more, then run the same command again."
         )
-    if on_bad == "refuse" and manifest.all_bad:
+    if manifest.all_bad and not skip_bad:
         raise _refused(manifest.all_bad, source)
     counts = np.zeros(len(manifest.class_names), np.int64)
     for shard in manifest.shards:
@@ -276,7 +263,7 @@ def _with(plan: Manifest, finished: dict[int, Shard]) -> Manifest:
 def _refused(bad: Sequence[Bad], source: Source) -> UserError:
     return UserError(
         f"Nothing is packed: there are bad examples in {source.name} ({len(bad)}){_listed(bad)}\n"
-        "Mend or delete them, or leave them out: --on-bad skip"
+        "Mend or delete them, or leave them out: --skip-bad"
     )
 
 

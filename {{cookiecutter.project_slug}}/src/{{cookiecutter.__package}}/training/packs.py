@@ -13,7 +13,7 @@ the same however large the pack is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,14 @@ from ..colab.environment import locate
 from ..colab.files import sha256_of
 from ..errors import UserError
 from .examples import Sharded, Subset
-from .manifest import MANIFEST, Bad, Manifest, Shard
+from .manifest import MANIFEST, Manifest, Shard
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..data import Data
+
+VALIDATION, TEST = 0.1, 0.2
+"""Shares of a pack's examples; the others are trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,27 +38,14 @@ class Pack:
     """An opened pack.
 
     Attributes:
-        name: What the data are called in a run's record.
+        manifest: What it holds.
         x: Inputs, uint8 for pictures, int32 for texts, float32 for numbers.
         y: Class indices, int32, shape (examples,).
-        class_names: The name of each class, by its index.
-        vocabulary: The word of each index, padding being 0; None unless it holds texts.
-        skipped: The bad examples of the source, which are left out.
-        sha256: Fingerprint of the examples, in hexadecimal.
     """
 
-    name: str
+    manifest: Manifest
     x: Sharded
     y: Sharded
-    class_names: tuple[str, ...]
-    vocabulary: tuple[str, ...] | None
-    skipped: tuple[Bad, ...]
-    sha256: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one example."""
-        return self.x.shape[1:]
 
 
 def open_pack(folder: Path, *, verify: bool = True) -> Pack:
@@ -71,9 +61,10 @@ def open_pack(folder: Path, *, verify: bool = True) -> Pack:
     """
     manifest_file = folder / MANIFEST
     if not manifest_file.is_file():
+        package = str(__package__).partition(".")[0]
         raise UserError(
             f"{folder} holds no finished pack: it has no {MANIFEST}. Give the folder that the"
-            f" command pack wrote, or make it: {command()} pack SOURCE {folder}"
+            f" command pack wrote, or make it: python -m {package} pack SOURCE {folder}"
         )
     manifest = Manifest.read(manifest_file)
     for shard in manifest.shards:
@@ -84,81 +75,39 @@ def open_pack(folder: Path, *, verify: bool = True) -> Pack:
                 raise _mismatch(folder / name, "is damaged, or belongs to another pack")
     parts = [_arrays(folder, shard, manifest) for shard in manifest.shards]
     inputs, labels = zip(*parts, strict=True)
-    return Pack(
-        name=manifest.name,
-        x=Sharded(inputs),
-        y=Sharded(labels),
-        class_names=manifest.class_names,
-        vocabulary=manifest.vocabulary,
-        skipped=tuple(manifest.all_bad),
-        sha256=manifest.sha256,
-    )
+    return Pack(manifest=manifest, x=Sharded(inputs), y=Sharded(labels))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Inputs and labels of some of a pack's examples."""
-
-    x: Subset
-    y: Subset
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """The parts of a split pack; no example is in two of them, and each is in one."""
-
-    train: Part
-    validation: Part
-    test: Part
-
-
-def split(pack: Pack, *, seed: int, validation: float = 0.1, test: float = 0.2) -> Split:
-    """Split a pack by chance, every class alike, as a pure function of the seed.
-
-    Each class gives the same shares of its examples, rounded, and keeps one at least to train on.
+def split(labels: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
+    """Split examples by chance, every class alike, as a pure function of the seed.
 
     Args:
-        pack: The pack.
+        labels: Class indices, shape (examples,).
         seed: Chooses the split.
-        validation, test: Shares of all examples.
 
     Returns:
-        Views on the pack; what they hold in memory is four bytes for each example.
+        The rows of the parts validation, test and train, int32, each in ascending order.
 
     Raises:
-        UserError: If the shares leave nothing to train on, or a part would be empty.
+        UserError: If there are too few examples for three parts.
     """
-    shares = {"validation": validation, "test": test}
-    if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise UserError(
-            f"validation={validation} and test={test} can't be shares of one data set: they must"
-            " not be negative, and leave something to train on."
-        )
-    labels = pack.y[:]
     # Of NumPy's generators, this one gives the same numbers in every version (NEP 19).
     shuffled = np.random.RandomState(seed).permutation(np.arange(len(labels), dtype=np.int32))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    chosen: dict[str, list[np.ndarray]] = {name: [] for name in ("train", *shares)}
+    chosen: dict[str, list[np.ndarray]] = {"validation": [], "test": [], "train": []}
     for rows in np.split(by_class, np.cumsum(np.bincount(labels))[:-1]):
-        first = 0
-        for name, share in shares.items():
-            last = min(first + int(len(rows) * share + 0.5), max(first, len(rows) - 1))
-            chosen[name].append(rows[first:last])
-            first = last
-        chosen["train"].append(rows[first:])
+        validation, test = (int(len(rows) * share + 0.5) for share in (VALIDATION, TEST))
+        pieces = np.split(rows, [validation, validation + test])
+        for part, piece in zip(chosen.values(), pieces, strict=True):
+            part.append(piece)
     parts = {name: np.sort(np.concatenate(pieces)) for name, pieces in chosen.items()}
-    for name, share in shares.items():
-        if share and not len(parts[name]):
+    for name, rows in parts.items():
+        if not len(rows):
             raise UserError(
-                f"{name}={share} of {len(labels)} examples in {len(chosen[name])} classes is"
-                f" none: no class has more than {max(map(len, chosen['train']))}. Pack more."
+                f"{len(labels)} examples of {len(chosen[name])} classes are too few: the part"
+                f" {name} would be empty. Pack more."
             )
-    return Split(
-        **{
-            name: Part(x=Subset(pack.x, rows), y=Subset(pack.y, rows))
-            for name, rows in parts.items()
-        }
-    )
+    return parts
 
 
 def load_pack(config: Config) -> Data:
@@ -170,25 +119,30 @@ def load_pack(config: Config) -> Data:
     from ..data import Data
 
     pack = open_pack(locate(config.data))
-    parts = split(pack, seed=config.seed)
+    manifest = pack.manifest
     content: dict[str, Any] = {
-        f"{axis}_{part.name}": getattr(getattr(parts, part.name), axis)
-        for part in fields(parts)
-        for axis in ("x", "y")
+        f"{axis}_{part}": Subset(examples, rows)
+        for part, rows in split(pack.y[:], seed=config.seed).items()
+        for axis, examples in (("x", pack.x), ("y", pack.y))
     }
     if "vocabulary" in Data.__dataclass_fields__:
-        if pack.vocabulary is None:
+        if manifest.vocabulary is None:
             raise UserError(
                 f"data={config.data!r} holds no texts, and the model of this project learns from"
                 " texts. Pack a CSV with --text COLUMN, or change data.py and model.py."
             )
-        content["vocabulary"] = pack.vocabulary
-    elif pack.vocabulary is not None:
+        content["vocabulary"] = manifest.vocabulary
+    elif manifest.vocabulary is not None:
         raise UserError(
             f"data={config.data!r} holds texts, and the model of this project doesn't learn from"
             " texts. Pack pictures, or change data.py and model.py."
         )
-    return Data(name=pack.name, class_names=pack.class_names, fingerprint=pack.sha256, **content)
+    return Data(
+        name=manifest.name,
+        class_names=manifest.class_names,
+        fingerprint=manifest.sha256,
+        **content,
+    )
 
 
 def _arrays(folder: Path, shard: Shard, manifest: Manifest) -> list[np.ndarray]:
@@ -212,8 +166,3 @@ def _mismatch(path: Path, what: str) -> UserError:
         f"{path} {what}. Run the same pack command again, which writes anew what is not as it"
         f" was; or copy the whole folder {path.parent} again from where it came from."
     )
-
-
-def command() -> str:
-    """Return how this package is called on a command line."""
-    return f"python -m {str(__package__).partition('.')[0]}"

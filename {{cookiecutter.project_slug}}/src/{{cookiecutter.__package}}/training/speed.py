@@ -9,7 +9,7 @@ import tensorflow as tf
 from ..colab.benchmark import CPU, Comparison, Task, compare, standard_tasks
 from ..config import Config
 from ..data import Data
-from ..model import build_model, build_optimizer
+from ..model import build_model
 from .batches import training_batches
 from .distribution import Devices
 from .steps import compile_training
@@ -44,17 +44,8 @@ def _training(data: Data, config: Config, device: str) -> Callable[[], None]:
     devices = Devices(strategy=tf.distribute.OneDeviceStrategy(device))
     with devices.strategy.scope():
         model = build_model(data, config)
-        optimizer = build_optimizer(config, steps=1_000_000)
-        optimizer.build(model.trainable_variables)
-    run_steps = compile_training(
-        model,
-        optimizer,
-        devices,
-        batch_size=config.batch_size,
-        classes=len(data.class_names),
-        clip_norm=config.clip_norm,
-        xla=False,
-    )
+    classes = len(data.class_names)
+    run_steps = compile_training(model, config, devices, classes=classes, steps=1_000_000)
     batches = training_batches(
         data.x_train,
         data.y_train,

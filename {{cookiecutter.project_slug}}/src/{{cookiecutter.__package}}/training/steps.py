@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..model import build_loss, build_metric
+from ..config import Config
+from ..model import build_loss, build_metric, build_optimizer
 from .batches import ordered_batches
 from .distribution import Devices
 from .examples import Examples
@@ -18,36 +19,40 @@ from .examples import Examples
 
 def compile_training(
     model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
+    config: Config,
     devices: Devices,
     *,
-    batch_size: int,
     classes: int,
-    clip_norm: float,
-    xla: bool,
+    steps: int,
+    xla: bool = False,
 ) -> Callable[[Any, tf.Tensor], tf.Tensor]:
-    """Return a graph that takes a stream of batches and makes a number of steps on it.
+    """Give the model its optimizer, and return a graph that makes a number of steps on a stream.
 
-    It returns what each step measured before its update, on each device of this process: the sums
-    of the losses and of the accuracies over the device's part of the batch, float32, shape (steps,
-    devices, 2). They are added up outside, in the order of the steps, so that no sum depends on
-    where a run was interrupted.
+    It takes the stream of batches and the number, and returns what each step measured before its
+    update, on each device of this process: the sums of the losses and of the accuracies over the
+    device's part of the batch, float32, shape (steps, devices, 2). They are added up outside, in
+    the order of the steps, so that no sum depends on where a run was interrupted.
 
     Args:
-        model, optimizer: What is trained; built in the scope of `devices.strategy`.
+        model: What is trained; built in the scope of `devices.strategy`.
+        config: The settings.
         devices: The devices that share each batch.
-        batch_size: Examples per step, of all devices together.
         classes: Number of classes, which decides the kind of loss.
-        clip_norm: Largest norm of the gradients of the whole batch; 0: no limit.
+        steps: Of the whole run, over which the learning rate falls.
         xla: Whether the forward and backward pass is compiled by XLA.
     """
+    with devices.strategy.scope():
+        # Compiled, so that callbacks find the optimizer; for float16, Keras adds its loss scale.
+        model.compile(build_optimizer(config, steps=steps), jit_compile=False)
+        optimizer = model.optimizer
+        optimizer.build(model.trainable_variables)
     loss_of, accuracy_of = build_loss(classes), build_metric(classes)
 
     def differentiate(x: tf.Tensor, y: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         with tf.GradientTape() as tape:
             answers = model(x, training=True)
             losses = loss_of(y, answers)
-            loss = tf.reduce_sum(losses) / batch_size  # a device holds a part of the batch only
+            loss = tf.reduce_sum(losses) / config.batch_size  # of which a device holds a part
             if model.losses:  # regularizers
                 loss += tf.add_n(model.losses) / devices.replicas
             scaled = optimizer.scale_loss(loss)  # as float16 needs it; otherwise unchanged
@@ -67,8 +72,8 @@ def compile_training(
             context = tf.distribute.get_replica_context()
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        if clip_norm:
-            limit = optimizer.scale_loss(tf.constant(clip_norm))
+        if config.clip_norm:
+            limit = optimizer.scale_loss(tf.constant(config.clip_norm))
             gradients, _ = tf.clip_by_global_norm(gradients, limit)
         if devices.replicas > 1:
             gradients = [gradient / devices.replicas for gradient in gradients]

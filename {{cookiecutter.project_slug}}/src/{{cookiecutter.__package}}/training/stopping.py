@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from types import FrameType, TracebackType
 from typing import Any
 
 from ..config import Config
@@ -70,15 +69,10 @@ class Stopping:
                 self._before[number] = signal.signal(number, self._heard)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _heard(self, number: int, _: object) -> None:
         self.signal = signal.Signals(number).name
         print(f"{self.signal}: the training is saved, then it stops.", flush=True)
         self._restore()
