@@ -1,10 +1,9 @@
 """Print the next three steps.
 
 cookiecutter renders this file and runs it in the finished project; were it to fail, cookiecutter
-would delete the project. The answers arrive as data, checked by ``pre_gen_project.py``.
+would delete the project. ``pre_gen_project.py`` has checked the answers.
 """
 
-import json
 import os
 import sys
 
@@ -36,13 +35,13 @@ def next_steps(*, slug: str, owner: str, folder: str) -> str:
 """
 
 
-def main(answers: dict[str, str]) -> None:
+def main(*, slug: str, owner: str) -> None:
     """Print the steps; a message that can't be shown must not cost the user the project."""
-    slug, project = answers["project_slug"], os.getcwd()
+    project = os.getcwd()
     # A shell says in PWD where the user is; cookiecutter may have been told another --output-dir.
     here = os.path.join(os.environ.get("PWD", ""), slug) == project
     folder = slug if here else f'"{project}"'
-    text = next_steps(slug=slug, owner=answers["github_owner"], folder=folder)
+    text = next_steps(slug=slug, owner=owner, folder=folder)
     encoding = sys.stdout.encoding if sys.stdout else "ascii"
     try:
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
@@ -51,4 +50,5 @@ def main(answers: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(r"""{{ cookiecutter | tojson }}"""))
+    # No more than letters, digits, - and _, or the other hook would have refused them.
+    main(slug="{{ cookiecutter.project_slug }}", owner="{{ cookiecutter.github_owner }}")

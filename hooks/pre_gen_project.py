@@ -1,15 +1,13 @@
 """Refuse wrong answers before a file is written: all at once, each with one that works.
 
 cookiecutter renders this file, then runs it in the new project's empty folder; exit code 1 makes it
-remove that folder. The answers arrive as data, never as code. What is imported costs every user
-start-up time: ``json`` and little else.
+remove that folder. The answers arrive as literals. What is imported costs every user start-up time
+(``json`` or ``re`` as much as Python itself), so what only a refusal needs is imported there.
 """
 
 import builtins
-import json
 import keyword
 import os
-import re
 import sys
 
 TYPED = ("project_name", "project_slug", "__package", "description", "author_name", "github_owner")
@@ -62,7 +60,9 @@ def slug_fault(slug: object) -> str | None:
         return "It must be text."
     if "/" in slug or "\\" in slug:
         return "It names a folder inside another one."
-    if not re.fullmatch(r"[a-z]([a-z0-9_-]*[a-z0-9])?", slug):
+    words = slug.replace("-", "").replace("_", "")
+    ends = slug[:1].isalpha() and slug[-1:].isalnum()
+    if not (ends and words.isalnum() and slug.isascii() and slug == slug.lower()):
         return (
             "It must consist of the lower-case letters a-z, digits, hyphens and underscores, start"
             " with a letter and end with a letter or digit: it names a folder (on Windows too),"
@@ -88,7 +88,8 @@ def slug_fault(slug: object) -> str | None:
 
 def suggest_slug(slug: object) -> str:
     """A slug that passes, as near to ``slug`` as can be."""
-    from unicodedata import normalize  # needed only for a refusal
+    import re
+    from unicodedata import normalize
 
     text = normalize("NFKD", str(slug)).encode("ascii", "ignore").decode().lower()
     text = re.sub(r"[^a-z0-9_]+", "-", re.sub(r".*[/\\](?=.*[a-z0-9])", "", text, flags=re.DOTALL))
@@ -102,7 +103,8 @@ def suggest_slug(slug: object) -> str:
 
 def owner_fault(owner: object) -> str | None:
     """Why GitHub can't have a user or organisation named ``owner``; None if it can."""
-    if isinstance(owner, str) and re.fullmatch(r"(?!.{40})[A-Za-z0-9]+(-[A-Za-z0-9]+)*", owner):
+    fits = isinstance(owner, str) and owner.isascii() and len(owner) <= 39
+    if fits and all(word.isalnum() for word in owner.split("-")):
         return None
     return (
         "GitHub's names have 1 to 39 letters a-z, digits and single hyphens,"
@@ -112,6 +114,8 @@ def owner_fault(owner: object) -> str | None:
 
 def suggest_owner(owner: object) -> str:
     """An owner that passes, as near to ``owner`` as can be; of an address, its first folder."""
+    import re
+
     text = re.sub(r"^(.*github\.com[/:])", "", str(owner).strip(" /@")).split("/")[0]
     text = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:39].rstrip("-")
     return text or "your-github-name"
@@ -121,7 +125,9 @@ def text_fault(text: object, *, blank: bool) -> str | None:
     """Why ``text`` can't be written to a file, or is ``blank`` though it must not be."""
     if not isinstance(text, str):
         return "It must be text."
-    if re.search("[\ud800-\udfff]", text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "It holds bytes that are not UTF-8, so it can't be written to a file."
     if not blank and not text.strip():
         return "It is blank; README and notebook need a title."
@@ -130,6 +136,7 @@ def text_fault(text: object, *, blank: bool) -> str | None:
 
 def readable(text: object) -> str:
     """``text`` with the bytes that are not UTF-8 read as Windows' Western European code page."""
+    import re
 
     def character(match: re.Match[str]) -> str:
         code = ord(match[0])  # Python keeps such a byte, 0x80 to 0xff, as 0xdc80 to 0xdcff
@@ -144,18 +151,21 @@ def refusals(answers: dict[str, object]) -> list[tuple[str, object, str, str]]:
     for name in (*TYPED, *CHOICES):  # in the order in which they are asked
         value, fault, suggestion = answers[name], None, ""
         if name == "project_name":
-            fault = text_fault(value, blank=False)
-            suggestion = readable(value) if str(value).strip() else "Handwritten Digits"
+            if fault := text_fault(value, blank=False):
+                suggestion = readable(value) if str(value).strip() else "Handwritten Digits"
         elif name in ("description", "author_name"):
-            fault, suggestion = text_fault(value, blank=True), readable(value)
+            if fault := text_fault(value, blank=True):
+                suggestion = readable(value)
         elif name == "project_slug":
-            fault, suggestion = slug_fault(value), suggest_slug(value)
+            if fault := slug_fault(value):
+                suggestion = suggest_slug(value)
         elif name == "__package":  # derived, so only a replay file can have it wrong
             suggestion = str(answers["project_slug"]).replace("-", "_")
             if value != suggestion and slug_fault(answers["project_slug"]) is None:
                 fault = "It must be project_slug with - written as _."
         elif name == "github_owner":
-            fault, suggestion = owner_fault(value), suggest_owner(value)
+            if fault := owner_fault(value):
+                suggestion = suggest_owner(value)
         elif value not in CHOICES[name]:
             fault = f"The choices are {', '.join(CHOICES[name])}."
             near = (c for c in CHOICES[name] if c.lower() == str(value).strip().lower())
@@ -182,7 +192,7 @@ def left_behind(slug: str) -> str | None:
 
 def message(found: list[tuple[str, object, str, str]], left: str | None = None) -> str:
     """What a person reads instead of getting a project."""
-    from textwrap import fill  # needed only for a refusal
+    from textwrap import fill
 
     count = "1 answer" if len(found) == 1 else f"{len(found)} answers"
     lines = [f"\n{count} can't be used, so no project was generated.\n"]
@@ -212,4 +222,6 @@ def main(answers: dict[str, object]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(r"""{{ cookiecutter | tojson }}""")))
+    from collections import OrderedDict  # noqa: F401, cookiecutter keeps the answers in one
+
+    sys.exit(main({{cookiecutter | pprint}}))  # noqa: F821, the filter writes Python's literals

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class Project:
     def run(self, *command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command in the project's folder, outside any active virtual environment."""
         return run(*command, cwd=self.path, **options)
+
+
+Bake = Callable[..., Project]
+"""Generates a project from the answers that are given by name; the others are the defaults."""
 
 
 def run(*command: str | Path | bytes, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -1,8 +1,9 @@
 """What every test of the template shares."""
 
 import importlib.util
+import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,11 @@ from typing import Any
 import baking
 import pytest
 from hypothesis import settings
+
+COMBINATIONS = [
+    dict(zip(baking.CHOICES, values, strict=True))
+    for values in itertools.product(*baking.CHOICES.values())
+]
 
 # A bake takes as long as the machine needs; examples kept on disk would be of one machine only.
 settings.register_profile("template", deadline=None, database=None)
@@ -37,7 +43,7 @@ def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="session")
-def bake(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., baking.Project]:
+def bake(tmp_path_factory: pytest.TempPathFactory) -> baking.Bake:
     """Generate a project, once for the same answers: for tests that only read it."""
     baked: dict[tuple[tuple[str, str], ...], baking.Project] = {}
 
@@ -48,6 +54,18 @@ def bake(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., baking.Proje
         return baked[key]
 
     return bake
+
+
+@pytest.fixture(params=COMBINATIONS, ids=lambda choices: "-".join(choices.values()))
+def project(request: pytest.FixtureRequest, bake: baking.Bake) -> baking.Project:
+    """A project of each combination of choices, all other answers the defaults."""
+    return bake(**request.param)
+
+
+@pytest.fixture(scope="session")
+def answers() -> dict[str, Any]:
+    """The answers of someone who only presses Enter."""
+    return baking.defaults()
 
 
 @pytest.fixture(scope="session")
@@ -73,23 +91,13 @@ def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return template
 
 
-def _hook(name: str) -> ModuleType:
-    path = baking.TEMPLATE / "hooks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
+@pytest.fixture(scope="session")
+def pre_gen() -> ModuleType:
+    """``hooks/pre_gen_project.py``, imported and not run."""
+    path = baking.TEMPLATE / "hooks" / "pre_gen_project.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def pre_gen() -> ModuleType:
-    """``hooks/pre_gen_project.py``, imported and not run."""
-    return _hook("pre_gen_project")
-
-
-@pytest.fixture(scope="session")
-def post_gen() -> ModuleType:
-    """``hooks/post_gen_project.py``, imported and not run."""
-    return _hook("post_gen_project")

@@ -37,15 +37,19 @@ CASES: dict[str, dict[str, str]] = {
 }
 
 
-def depends_on_answers(source: Path) -> bool:
-    """Whether a file of the template does more with Jinja than to include another file."""
+def is_copied(source: Path) -> bool:
+    """Whether cookiecutter copies a file of the template without rendering it."""
     path = source.relative_to(TEMPLATE / PROJECT_FOLDER)
-    copied = any(
+    return any(
         fnmatch.fnmatch(part.as_posix(), pattern)
         for part in (path, *path.parents)
         for pattern in QUESTIONS["_copy_without_render"]
     )
-    if copied or source.name.startswith("requirements"):
+
+
+def depends_on_answers(source: Path) -> bool:
+    """Whether a file of the template does more with Jinja than to include another file."""
+    if is_copied(source) or source.name.startswith("requirements"):
         return False
     text = source.read_text(encoding="utf-8")
     text = re.sub(r"\{% raw %\}.*?\{% endraw %\}|\{% include [^%]*%\}", "", text, flags=re.S)
@@ -96,6 +100,17 @@ def test_a_project_is_as_it_was_when_last_looked_at(
     assert now == then, "\n".join(
         ["differs; if that is meant: pytest tests/test_golden.py --update-golden", *diff]
     )
+
+
+def test_a_file_without_an_answer_in_it_is_copied() -> None:
+    # Rendering it takes longer, and forbids it some pairs of characters.
+    rendered = [
+        source.name
+        for source in (TEMPLATE / PROJECT_FOLDER).rglob("*")
+        if source.is_file() and not is_copied(source) and "__pycache__" not in source.parts
+        if not re.search(r"\{\{|\{%", source.read_text(encoding="utf-8"))
+    ]
+    assert rendered == []
 
 
 def test_each_golden_folder_belongs_to_a_case() -> None:

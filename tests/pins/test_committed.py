@@ -37,7 +37,8 @@ class TestCommittedPins:
                 flags=re.MULTILINE,
             )
             frame = (
-                r'# .*|-r requirements\.txt|\{% if cookiecutter\.task == "\w+" %\}|\{% endif %\}'
+                r"# .*|-r requirements\.txt|\{% raw -%\}|\{% endraw %\}"
+                r'|\{% if cookiecutter\.task == "\w+" %\}|\{% endif %\}'
             )
             assert [line for line in rest.splitlines() if not re.fullmatch(frame, line)] == []
 

@@ -1,0 +1,129 @@
+"""What the documents of a project say is there: links, badges, trees of files."""
+
+import json
+import re
+
+import pytest
+from baking import CHOICES, TEMPLATE, Bake, Project
+
+
+def test_every_link_leads_to_something_that_exists(project: Project) -> None:
+    checked = 0
+    for name in project.files():
+        if name.endswith((".md", ".ipynb")):
+            for link in links(project, name):
+                checked += 1
+                assert is_alive(link, project, name), f"{name}: {link}"
+    assert checked >= 5
+
+
+def prose(project: Project, name: str) -> str:
+    """The Markdown of a file, without its code."""
+    text = project.read(name)
+    if name.endswith(".ipynb"):
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join(
+            "".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"
+        )
+    return re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.S | re.M)
+
+
+def links(project: Project, name: str) -> list[str]:
+    """The target of every link and picture in a Markdown file or notebook."""
+    pattern = r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\""
+    return [match[1] or match[2] for match in re.finditer(pattern, prose(project, name))]
+
+
+def anchors(project: Project, name: str) -> set[str]:
+    """The addresses of a Markdown file's headings, made as GitHub makes them."""
+    headings = re.findall(r"^#+ +(.+?) *$", project.read(name), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def is_alive(link: str, project: Project, name: str) -> bool:
+    """Whether a link leads to a file, a heading or a workflow of the project, or out of it."""
+    repository = "your-github-name/handwritten-digits"
+    if link.startswith("https://"):
+        file = re.search(rf"{repository}/blob/main/([^?#]+)", link)
+        workflow = re.search(rf"{repository}/actions/workflows/([^/?#]+)", link)
+        if workflow:
+            return (project.path / ".github" / "workflows" / workflow[1]).is_file()
+        return file is None or (project.path / file[1]).is_file()
+    path, _, heading = link.partition("#")
+    target = (project.path / name).parent / path if path else project.path / name
+    return target.exists() and (
+        not heading or heading in anchors(project, target.relative_to(project.path).as_posix())
+    )
+
+
+def test_the_tree_in_the_readme_shows_what_is_there(bake: Bake) -> None:
+    project = bake()
+    tree = re.search(r"## What is where\n+```\n(.*?)```", project.read("README.md"), re.S)
+    assert tree is not None
+    folder = project.path
+    for line in tree[1].splitlines():
+        name = line.split()[0]
+        if line.startswith(" "):
+            entry = folder / name
+        else:
+            entry = folder = project.path / name
+        assert entry.is_dir() if name.endswith("/") else entry.is_file(), line
+
+
+def test_the_tree_in_the_templates_readme_shows_what_a_project_has(bake: Bake) -> None:
+    project = bake()
+    readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+    lines = readme.partition("\nyour-project/\n")[2].partition("```")[0].splitlines()
+    assert len(lines) > 15
+    parents = [project.path]
+    for line in lines:
+        branch, name = re.findall(r"^([│├└─ ]+)(\S+)", line)[0]
+        del parents[len(branch) // 4 :]
+        entry = parents[-1] / name.replace("<package>", "handwritten_digits")
+        assert entry.is_dir() if name.endswith("/") else entry.is_file(), line
+        parents.append(entry)
+
+
+def test_every_session_that_a_document_names_can_be_run(bake: Bake) -> None:
+    for folder in (TEMPLATE, bake().path):
+        defined = re.findall(r"^def (\w+)\(session", (folder / "noxfile.py").read_text(), re.M)
+        sessions = {name.replace("_", "-") for name in defined}
+        pages = [folder / "README.md", *(folder / "docs").glob("*.md")]
+        named = {
+            name for page in pages for name in re.findall(r"nox -s ([\w-]+)", page.read_text())
+        }
+        if folder == TEMPLATE:
+            named.discard("drift")  # of a generated project, which docs/pins.md sends to
+        assert len(named) >= 4
+        assert named <= sessions
+
+
+@pytest.mark.parametrize("task", CHOICES["task"])
+def test_the_hour_of_reading_names_every_module_once_and_its_length(task: str, bake: Bake) -> None:
+    project = bake(task=task)
+    package = project.path / "src" / "handwritten_digits"
+    text = project.read("README.md").partition("## The code in an hour")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w/]+\.py)`", text)
+    modules = [
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if file.name != "__init__.py"
+    ]
+    assert sorted(name for name in named if not name.startswith("harness/")) == sorted(modules)
+    assert all((project.path / name).is_file() for name in named if name.startswith("harness/"))
+    for name, lines in re.findall(r"^\| `([\w/]+\.py)` \| (\d+) \|", text, re.M):
+        counted = len((package / name).read_text(encoding="utf-8").splitlines())
+        assert abs(counted - int(lines)) <= 20, f"{name} has {counted} lines, not {lines}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "notebooks/setup.ipynb"])
+def test_the_badges_open_the_notebook_that_exists(name: str, bake: Bake) -> None:
+    project = bake(github_owner="ada", project_slug="engine")
+    notebook = "github.com/ada/engine/blob/main/notebooks/setup.ipynb"
+    colab = f"https://colab.research.google.com/{notebook.replace('.com', '', 1)}"
+    kaggle = f"https://kaggle.com/kernels/welcome?src=https://{notebook}"
+    assert f"(https://colab.research.google.com/assets/colab-badge.svg)]({colab})" in prose(
+        project, name
+    )
+    assert f"]({kaggle})" in prose(project, name)
+    assert (project.path / "notebooks" / "setup.ipynb").is_file()
