@@ -23,7 +23,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 
 from .files import write_whole
-from .kernel import connect
+from .kernel import Kernels, connect
 from .limits import NO_LIMITS, Limits
 from .processes import MARK, end_all, guarded, memory_of, processes_of
 from .progress import Progress, cells
@@ -127,7 +127,7 @@ class _StrictClient(PapermillNotebookClient):
         env = os.environ | {MARK: self.mark}
         env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
         try:
-            self.create_kernel_manager()
+            self.create_kernel_manager().kernel_spec_manager = Kernels()
             self.start_new_kernel(cwd=cwd, env=env)
             self.kc, info = run_sync(connect)(self.km, seconds=self.startup_timeout)
             faults = self._ask(None, WATCH)

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpecManager
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from .engine import Failed, StrictEngine
 from .errors import HarnessError
 from .files import load_notebook
+from .kernel import Kernels
 from .limits import NO_LIMITS, Limits
 from .parameters import check_parameters, declared_parameters, parse_parameters
 
@@ -76,7 +76,7 @@ def run(
         raise HarnessError(f"{notebook} would be overwritten. Choose another folder than {output}.")
     prepared = load_notebook_node(load_notebook(notebook))
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
-    if kernel not in KernelSpecManager().find_kernel_specs():
+    if kernel not in Kernels().find_kernel_specs():
         raise HarnessError(
             f"{notebook} asks for the kernel {kernel}, which is not installed. Set the name in its"
             " metadata's kernelspec to python3."
