@@ -57,6 +57,7 @@ def in_the_midst(process: subprocess.Popen[str]) -> tuple[int, int]:
 def test_stopped_it_puts_everything_away_and_tells_how_far_it_came(
     number: signal.Signals, harness: Harness, tmp_path: Path
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     process = command(harness, LONG.write(tmp_path))
     ids = in_the_midst(process)
     process.send_signal(number)

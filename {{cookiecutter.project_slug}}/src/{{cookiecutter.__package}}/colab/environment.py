@@ -54,7 +54,7 @@ class Environment:
     driver: Driver | None = None
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {said}" for name, said in self.facts().items())
+        return ", ".join(f"{name}: {said}" for name, said in self.facts().items())
 
     def facts(self) -> dict[str, str]:
         """Return what there is to know, by name and in words."""
