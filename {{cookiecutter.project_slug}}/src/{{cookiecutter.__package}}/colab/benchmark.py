@@ -80,7 +80,8 @@ class Comparison:
         return f"{self.table().to_string(index=False)}\n{self.remark}".rstrip()
 
     def _repr_html_(self) -> str:
-        return f"{self.table().to_html(index=False)}<p>{self.remark}</p>"
+        table = self.table().to_html(index=False, border=0, justify="left")
+        return f"{table}<p>{self.remark}</p>"
 
     def chart(self) -> tuple[Figure, str]:
         """Draw the seconds as bars.
