@@ -10,8 +10,9 @@ from typing import Any
 
 import nbformat
 import pytest
-from cases import MATRIX, MORE, Case
+from cases import MATRIX, Case
 from environment import running, wait_until
+from more_cases import MORE
 
 pytestmark = pytest.mark.slow
 Execute = Callable[[Path, Path, Case], dict[str, Any]]
