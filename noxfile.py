@@ -11,24 +11,44 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "tests"]
+nox.options.error_on_missing_interpreters = False  # a Python that isn't at hand is skipped by name
+
+LIBRARY = Path("library")
+PYTHONS = ["3.11", "3.12", "3.13"]
 
 BUILD = Path("build")
 RUN = Path("runs") / "demo"
 
 
-def install(session: nox.Session, group: str) -> None:
-    """Install a dependency group of pyproject.toml."""
-    groups = nox.project.load_toml("pyproject.toml")
+def install(session: nox.Session, group: str, within: Path = Path()) -> None:
+    """Install a dependency group of a pyproject.toml."""
+    groups = nox.project.load_toml(within / "pyproject.toml")
     session.install(*nox.project.dependency_groups(groups, group))
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format and style of the template's own code; `-- --fix` mends."""
-    install(session, "lint")
+    """Check format, style and the library's types; `-- --fix` mends."""
+    install(session, "lint", LIBRARY)
     fix = "--fix" in session.posargs
     session.run("ruff", "format", *([] if fix else ["--diff"]), ".")
     session.run("ruff", "check", *(["--fix"] if fix else []), ".")
+    with session.chdir(LIBRARY):
+        session.run("mypy")
+
+
+@nox.session(python=PYTHONS, default=False, download_python="never")
+def library(session: nox.Session) -> None:
+    """Test the library on each Python at hand (minutes); `-- -m slow`: kills, workers, scale."""
+    install(session, "test", LIBRARY)
+    session.install("--no-deps", "--editable", str(LIBRARY))
+    # Bytecode, as users have it: without, each of the many processes takes seconds more to start.
+    env = {"PYTHONDONTWRITEBYTECODE": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    arguments = [*("--numprocesses", "2"), *(session.posargs or ["-m", "not slow"])]
+    if session.python == PYTHONS[0]:
+        arguments += ["--cov", "--cov-report", "term:skip-covered"]
+    with session.chdir(LIBRARY):
+        session.run("pytest", *arguments, env=env)
 
 
 @nox.session
@@ -115,7 +135,10 @@ def pins(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and memory (30 minutes); `-- drive`, to name one of `wanted`: only that."""
-    wanted = session.posargs or ["template", "harness", "training", "memory", "drive"]
+    known = ["template", "harness", "fit", "fit-memory", "training", "memory", "drive"]
+    wanted = session.posargs or known
+    if unknown := set(wanted) - set(known):
+        session.error(f"{', '.join(unknown)} can't be measured; choose of {', '.join(known)}")
     if "template" in wanted:
         install(session, "generate")
         session.run("python", "bench/template.py")
@@ -125,6 +148,15 @@ def bench(session: nox.Session) -> None:
         project = generate(session, BUILD / "bench" / "harness", "task=image")
         python = build_environment(session, project)
         session.run(python, "bench/harness_speed.py", str(project), external=True)
+    library = {"PYTHONPATH": str((LIBRARY / "src").resolve()), "PYTHONDONTWRITEBYTECODE": ""}
+    if "fit" in wanted:
+        for task in ("image", "text"):
+            project = generate(session, BUILD / "bench" / task, f"task={task}")
+            python = build_environment(session, project)
+            session.run(python, "bench/fit.py", str(project), external=True, env=library)
+    if "fit-memory" in wanted:
+        install(session, "test", LIBRARY)
+        session.run("python", "bench/fit_memory.py", env=library)
     if "training" in wanted:
         for task in ("image", "text"):
             project = generate(session, BUILD / "bench" / task, f"task={task}")

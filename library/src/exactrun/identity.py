@@ -1,0 +1,287 @@
+"""What a run is: its model, how it is compiled, its data and settings, as JSON to be compared.
+
+A checkpoint carries the identity of its run, so that two runs are never mixed. Shapes are not
+enough for that: a relu exchanged for a tanh has the same ones. So Keras' own configurations are
+compared, once the names that Keras numbers by itself (`dense_7`) are brought to one form, and with
+them the code of the user's own layers, losses and functions.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import inspect
+import marshal
+import re
+import sys
+import types
+import weakref
+from typing import Any
+
+import keras
+import numpy as np
+
+from .files import digest
+from .structures import walk
+
+LISTED = 12
+"""How many differences a message names."""
+
+_learning_rates: weakref.WeakKeyDictionary[Any, tuple[float, float]] = weakref.WeakKeyDictionary()
+"""The learning rate that an optimizer began a run with, and the one that the run left it with."""
+
+
+def describe_model(model: keras.Model) -> dict[str, Any]:
+    """Return what a model computes, without its weights' values."""
+    try:
+        config = describe(model.get_config())
+    except NotImplementedError:  # a subclass that has none
+        config = None
+    layers = [layer for layer in model._flatten_layers(include_self=True)]
+    found = {
+        "class": _name(type(model)),
+        "config": config,
+        "weights": [[list(w.shape), str(w.dtype), bool(w.trainable)] for w in model.weights],
+    }
+    if any(_is_own(type(layer)) for layer in layers):
+        found["layers"] = [[_name(type(layer)), _config(layer)] for layer in layers[1:]]
+    codes = {_name(c): _class_code(c) for layer in layers for c in _own_classes(type(layer))}
+    codes |= {
+        layer.name: _code(layer.function)
+        for layer in layers
+        if isinstance(layer, keras.layers.Lambda)
+    }
+    if codes:
+        found["code"] = codes
+    return _with_plain_names(found)  # type: ignore[no-any-return]
+
+
+def describe_compile(model: keras.Model) -> dict[str, Any]:
+    """Return how a model is compiled, but for what concerns speed alone.
+
+    A learning rate counts as it was when the run began, not as callbacks have changed it since.
+    """
+    config = dict(model._compile_config.config)
+    for name in ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile"):
+        config.pop(name, None)
+    found = {name: describe(value) for name, value in config.items() if value is not None}
+    found["optimizers"] = [_optimizer(optimizer) for optimizer in optimizers_of(model)]
+    return _with_plain_names(found)  # type: ignore[no-any-return]
+
+
+def optimizers_of(model: keras.Model) -> list[Any]:
+    """Return the optimizers of a model, those that a custom `train_step` uses included."""
+    own = [v for v in vars(model).values() if isinstance(v, keras.optimizers.Optimizer)]
+    found = [model.optimizer, *own]
+    return list({id(o): o for o in found if o is not None}.values())
+
+
+def remember_learning_rates(model: keras.Model) -> None:
+    """Note what rates a run leaves the optimizers with: see `describe_compile`."""
+    for optimizer in optimizers_of(model):
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if optimizer in _learning_rates:
+            now = float(optimizer.learning_rate.numpy())
+            _learning_rates[optimizer] = (_learning_rates[optimizer][0], now)
+
+
+def describe(value: Any) -> Any:
+    """Return a value as JSON that is the same in every process for the same meaning."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return describe({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+    if isinstance(value, dict):
+        return _described_dict(value)
+    if isinstance(value, list | tuple):
+        return [describe(part) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    if isinstance(value, type):
+        return _name(value)
+    if isinstance(value, types.FunctionType | types.MethodType | types.BuiltinFunctionType):
+        return {"function": _name(value), "code": _code(value)} if _is_own(value) else _name(value)
+    if hasattr(value, "get_config"):
+        own = {"code": [_class_code(c) for c in _own_classes(type(value))]}
+        found = {"class": _name(type(value)), "config": _config(value)}
+        return found | (own if own["code"] else {})
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        if array.size <= 16 and array.dtype.kind in "biufSU":
+            return array.tolist()
+        return {"shape": list(array.shape), "sha256": digest(np.ascontiguousarray(array).tobytes())}
+    if hasattr(value, "name") and isinstance(value.name, str):  # a dtype, a policy
+        return value.name
+    own_repr = getattr(type(value), "__repr__", None) is not getattr(object, "__repr__", None)
+    return repr(value) if own_repr else _name(type(value))
+
+
+def differences(then: Any, now: Any) -> list[str]:
+    """Return where two identities differ, a line for each, with both values.
+
+    The code of functions is compared only if both were made by the same Python: its form differs
+    from one to the next.
+    """
+    before, after = (dict(_leaves(identity)) for identity in (then, now))
+    same_python = before.get("python") == after.get("python")
+    lines = []
+    for path in [*before, *(path for path in after if path not in before)]:
+        if path == "python" or (not same_python and re.search(r"\bcode\b", path)):
+            continue
+        old, new = before.get(path, "nothing"), after.get(path, "nothing")
+        if repr(old) != repr(new):  # NaN is never equal to itself
+            lines.append(f"  {path}: {_short(old)} then, {_short(new)} now")
+    if len(lines) > LISTED:
+        lines[LISTED:] = [f"  … and {len(lines) - LISTED} more"]
+    return lines
+
+
+def python_version() -> str:
+    """Return the version whose bytecode the identity's code is."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _leaves(identity: Any) -> list[tuple[str, Any]]:
+    found = []
+    for path, value in walk(_none_as_text(identity)):
+        found.append((re.sub(r"\['([^']*)'\]", r".\1", path).removeprefix("."), value))
+    return found
+
+
+def _none_as_text(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _none_as_text(part) for key, part in value.items()} or "{}"
+    if isinstance(value, list | tuple):
+        return [_none_as_text(part) for part in value] or "[]"
+    return "None" if value is None else value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _optimizer(optimizer: Any) -> Any:
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    found = describe(optimizer)
+    config = inner.get_config()
+    rate = config.get("learning_rate")
+    if isinstance(rate, int | float | np.floating):
+        rate = float(rate)
+        began, left = _learning_rates.get(inner, (rate, rate))
+        if left != rate:  # set by the user since
+            began = rate
+        _learning_rates[inner] = (began, rate)
+        place = found["config"]
+        if inner is not optimizer:
+            place = place["inner_optimizer"]["config"]
+        place["learning_rate"] = began
+    return found
+
+
+def _config(value: Any) -> Any:
+    try:
+        return describe(value.get_config())
+    except NotImplementedError:
+        return None
+
+
+def _described_dict(value: dict[Any, Any]) -> Any:
+    if value.get("class_name") == "__lambda__":  # Keras' own form: the code with its file and line
+        code = value["config"]["value"]
+        code = code[0] if isinstance(code, list | tuple) else code
+        return {"lambda": _code_of(marshal.loads(base64.b64decode(code)))}
+    # `build_config` follows from the rest; the others are of this process alone.
+    left_out = ("shared_object_id", "build_config", "module", "registered_name")
+    return {str(k): describe(v) for k, v in value.items() if k not in left_out}
+
+
+def _is_own(thing: Any) -> bool:
+    """Tell whether a class or function is the user's, not Keras' or TensorFlow's."""
+    module = getattr(thing, "__module__", None) or "builtins"
+    return module.partition(".")[0] not in ("keras", "tensorflow", "builtins", "abc", "numpy")
+
+
+def _own_classes(kind: type) -> list[type]:
+    return [c for c in kind.__mro__ if _is_own(c)]
+
+
+def _name(thing: Any) -> str:
+    module = getattr(thing, "__module__", "") or ""
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    # A script's functions are in `__main__`, which is another module for whoever imports it.
+    return name if _is_own(thing) else f"{module.partition('.')[0]}.{name}"
+
+
+def _class_code(kind: type) -> str:
+    functions = [f for _, f in sorted(vars(kind).items()) if inspect.isfunction(f)]
+    return digest("".join(map(_code, functions)).encode())[:16]
+
+
+def _code(function: Any) -> str:
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+        plain = content is None or isinstance(content, bool | int | float | str | tuple | list)
+        cells.append(repr(content) if plain else _name(type(content)))
+    extras = [repr(function.__defaults__ or ()), *cells] if not code.co_freevars else cells
+    return digest(_code_of(code, function.__doc__).encode(), *(e.encode() for e in extras))[:16]
+
+
+def _code_of(code: types.CodeType, doc: str | None = None) -> str:
+    """Return a digest of what code does: not of its file, its lines or its docstring."""
+    constants = [
+        _code_of(c) if isinstance(c, types.CodeType) else repr(c)
+        for c in code.co_consts
+        if c != doc or doc is None
+    ]
+    parts = [code.co_code.hex(), *constants, *code.co_names, *code.co_varnames]
+    return digest("\n".join(parts).encode())[:16]
+
+
+def _with_plain_names(description: Any) -> Any:
+    """Replace the names that Keras makes by numbers in the order in which they appear."""
+    names: dict[Any, str] = {}
+    counts: dict[str, int] = {}
+
+    def collect(value: Any) -> None:
+        if isinstance(value, dict):
+            kind, config = value.get("class_name", value.get("class")), value.get("config")
+            if isinstance(kind, str) and isinstance(config, dict):
+                name = config.get("name", value.get("name"))
+                stem = _snake_case(kind.rpartition(".")[2])
+                numbered = re.fullmatch(rf"{stem}(_\d+)?", str(name))
+                if numbered and name not in names:
+                    counts[stem] = counts.get(stem, 0) + 1
+                    names[name] = f"{stem}#{counts[stem]}"
+            for part in value.values():
+                collect(part)
+        elif isinstance(value, list):
+            if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
+                collect({"class": value[0], "config": value[1]})
+            for part in value:
+                collect(part)
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {names.get(key, key): replace(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [replace(part) for part in value]
+        return names.get(value, value) if isinstance(value, str) else value
+
+    collect({"class_name": description.get("class"), **description})
+    return replace(description)
+
+
+def _snake_case(name: str) -> str:
+    """Return a class's name as Keras makes a layer's name of it."""
+    return keras.src.utils.naming.to_snake_case(name)  # type: ignore[no-any-return]

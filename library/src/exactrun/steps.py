@@ -1,0 +1,267 @@
+"""What a call of the graph computes: many steps, and what each of them measured.
+
+Keras' own `train_step` and `test_step` do the work. Before each step the variables of the metrics
+are set to zero and after it they are read: what a step added. These increments are summed on the
+host, in float64 and one by one, so that no digit of a result depends on where a run was interrupted
+or on how many steps a call made. It takes metrics whose state is a sum; see `check_metrics`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .batches import Data, EvaluationBatches
+from .distribution import Devices, gradients_summed_once
+from .errors import UserError
+
+MOST_STEPS_PER_CALL = 200
+
+STATEFUL_RANDOM = frozenset(
+    {
+        "RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal",
+        "ParameterizedTruncatedNormal", "Multinomial", "RandomGamma", "RandomPoissonV2",
+        "RandomShuffle", "SampleDistortedBoundingBoxV2", "RandomCrop",
+    }
+)  # fmt: skip
+"""Operations that draw from a state inside TensorFlow's runtime, which can't be saved."""
+
+
+class Meter:
+    """The sums of what the steps measured, and the results that follow from them.
+
+    Args:
+        model: Built and compiled.
+
+    Attributes:
+        variables: Of the model's metrics.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        found = [v for metric in model.metrics for v in metric.variables]
+        self.variables = list({id(v): v for v in found}.values())
+        self._sizes = [int(np.prod(v.shape)) for v in self.variables]
+        self.size = sum(self._sizes)
+        self._loss = self._find_loss()
+
+    def zeros(self) -> np.ndarray:
+        """Return the sums of no step, float64, shape (size,)."""
+        return np.zeros(self.size)
+
+    def loss(self, increments: np.ndarray) -> float:
+        """Return the loss of a step; if it is not among the metrics, the sum of all of them."""
+        if self._loss is None:
+            return float(increments.sum())
+        total, count = increments[self._loss], increments[self._loss + 1]
+        return float(total / count) if count else 0.0
+
+    def results(self, sums: np.ndarray) -> dict[str, Any]:
+        """Return the metrics' values by name, as Python numbers, without touching the metrics."""
+        parts = np.split(sums, np.cumsum(self._sizes)[:-1]) if self._sizes else []
+        mapping = [
+            (v, tf.cast(tf.reshape(tf.constant(part), v.shape), v.dtype))
+            for v, part in zip(self.variables, parts, strict=True)
+        ]
+        with keras.StatelessScope(state_mapping=mapping):
+            found = self._model.get_metrics_result()
+        return pythonify(found)
+
+    def _find_loss(self) -> int | None:
+        """Return where the total of the mean loss stands in the sums; its count follows."""
+        place = 0
+        places = {}
+        for variable, size in zip(self.variables, self._sizes, strict=True):
+            places[id(variable)] = place
+            place += size
+        for metric in self._model.metrics:
+            if metric.name == "loss" and isinstance(metric, keras.metrics.Mean):
+                return places[id(metric.total)]
+        return None
+
+
+def pythonify(logs: dict[str, Any]) -> dict[str, Any]:
+    """Return logs as Python numbers, or lists of them."""
+    return {name: np.asarray(value).tolist() for name, value in logs.items()}
+
+
+class Loop:
+    """Many steps of a model in one call of a graph.
+
+    Args:
+        model: Built and compiled.
+        meter: Of the model.
+        devices: That share each batch.
+        training: Whether to train; otherwise to evaluate.
+
+    Attributes:
+        names: Of the logs that the step returns and that are no metrics, such as those of a custom
+            `train_step`; what counts of them is the last step's.
+    """
+
+    def __init__(
+        self, model: keras.Model, meter: Meter, devices: Devices, *, training: bool
+    ) -> None:
+        self._model, self._meter, self._devices = model, meter, devices
+        self._training = training
+        self.names: list[str] = []
+        self._graph = tf.function(self._steps, autograph=False)
+        self._traced: Any = None
+
+    def trace(self, stream: Any) -> list[Any]:
+        """Build the graph for a stream; return the variables that it uses.
+
+        Raises:
+            UserError: If it draws random numbers whose state can't be saved.
+        """
+        self._traced = self._graph.get_concrete_function(stream, tf.TensorSpec([], tf.int32))
+        operations = {op.type for op in self._traced.graph.get_operations()}
+        for function in self._traced.graph.as_graph_def().library.function:
+            operations |= {node.op for node in function.node_def}
+        if drawn := sorted(operations & STATEFUL_RANDOM):
+            raise UserError(
+                f"The model draws random numbers by {', '.join(drawn)} (such as tf.random.normal"
+                " or tf.image.random_…), whose state TensorFlow does not let anyone save: an"
+                " interrupted run would draw others. Use keras.random with a"
+                " keras.random.SeedGenerator, or Keras' layers."
+            )
+        return list(self._traced.graph.variables)
+
+    def __call__(self, stream: Any, count: int) -> np.ndarray:
+        """Make a number of steps on the stream.
+
+        Returns:
+            What each step added to the metrics on each device of this process, then its logs,
+            float64, shape (count, devices, meter.size + len(names)).
+        """
+        if self._traced is None:
+            self.trace(stream)
+        found: np.ndarray = self._traced(stream, tf.constant(count)).numpy()
+        return found
+
+    def evaluate(self, batches: EvaluationBatches) -> dict[str, Any]:
+        """Return the metrics' values over one pass.
+
+        Args:
+            batches: To measure.
+        """
+        devices, meter = self._devices, self._meter
+        stream = batches.stream(devices)
+        shared, total = batches.shared_steps(devices), batches.steps(devices)
+        sums, last, done = meter.zeros(), np.zeros(0), 0
+        while total is None or done < total:
+            count = 1 if total is None else min(total - done, MOST_STEPS_PER_CALL)
+            try:
+                measured = self(stream, count)
+            except tf.errors.OutOfRangeError:
+                if total is None and done:
+                    break
+                raise
+            for of_step in measured:
+                # What each device computes alike is counted on the chief's first one alone.
+                counted = of_step if done < shared else of_step[: int(devices.chief)]
+                sums = sums + counted[:, : meter.size].sum(axis=0)
+                last, done = of_step[0, meter.size :], done + 1
+        results = meter.results(devices.sum_over_workers(sums))
+        return dict(zip(self.names, last.tolist(), strict=True)) or results
+
+    def _steps(self, stream: Any, count: tf.Tensor) -> tf.Tensor:
+        strategy, own = self._devices.strategy, self._devices.own
+        step, summed = self._step, self._devices.replicas if self._training else 1
+        if self._model.jit_compile:
+            step = tf.function(step, jit_compile=True, autograph=False)
+
+        def one_more(index: tf.Tensor, measured: tf.TensorArray) -> tuple[Any, ...]:
+            with gradients_summed_once(self._model.optimizer, summed):
+                found = strategy.run(step, args=(next(stream),))
+            local = tf.stack(strategy.experimental_local_results(found))
+            return index + 1, measured.write(index, local)
+
+        measured = tf.TensorArray(tf.float64, size=count, infer_shape=False)
+        _, measured = tf.while_loop(lambda index, _: index < count, one_more, (0, measured))
+        return tf.ensure_shape(measured.stack(), [None, own, None])
+
+    def _step(self, data: Data) -> tf.Tensor:
+        model = self._model
+        for variable in self._meter.variables:
+            variable.assign(tf.zeros(variable.shape, variable.dtype))
+        logs = model.train_step(data) if self._training else model.test_step(data)
+        found = [tf.convert_to_tensor(v.value) for v in self._meter.variables]
+        logs = logs if isinstance(logs, dict) else {"loss": logs}
+        if set(logs) != set(model.get_metrics_result()):
+            self.names = sorted(logs)
+            found += [tf.reduce_mean(tf.convert_to_tensor(logs[name])) for name in self.names]
+        return tf.concat([tf.reshape(tf.cast(part, tf.float64), [-1]) for part in found], axis=0)
+
+
+def check_metrics(
+    model: keras.Model, meter: Meter, devices: Devices, data: Data, reset: Callable[[], None]
+) -> None:
+    """Refuse metrics whose state is not a sum over batches, by trying them on a few examples.
+
+    Args:
+        model: Built.
+        meter: Of the model.
+        devices: Of the model.
+        data: A few examples, as arrays.
+        reset: Gives the model the state that it had before, that of its random numbers included.
+
+    Raises:
+        UserError: Naming each.
+    """
+    half = max(len(_first(data)) // 2, 1)
+    first = tf.nest.map_structure(lambda a: tf.convert_to_tensor(a[:half]), data)
+    second = tf.nest.map_structure(lambda a: tf.convert_to_tensor(a[-half:]), data)
+
+    def measure(*batches: Data) -> list[np.ndarray]:
+        def run(*given: Data) -> list[tf.Tensor]:
+            for variable in meter.variables:
+                variable.assign(tf.zeros(variable.shape, variable.dtype))
+            for batch in given:
+                model.test_step(batch)
+            return [tf.convert_to_tensor(v.value) for v in meter.variables]
+
+        call = functools.partial(devices.strategy.run, run)
+        if devices.replicas > 1:  # which can't run eagerly without a warning
+            call = tf.function(call, autograph=False)
+        found = call(args=batches)
+        return [devices.strategy.experimental_local_results(v)[0].numpy() for v in found]
+
+    one, other = measure(first), measure(second)
+    reset()
+    both = measure(first, second)
+    wrong = set()
+    for variable, a, b, together in zip(meter.variables, one, other, both, strict=True):
+        scale = np.abs(together).max(initial=1.0)
+        if not np.allclose(a + b, together, rtol=1e-3, atol=1e-4 * scale, equal_nan=True):
+            wrong.add(id(variable))
+    if not wrong:
+        return
+    names = [
+        metric.name
+        for metric in _single_metrics(model.metrics)
+        if wrong & {id(v) for v in metric.variables}
+    ]
+    raise UserError(
+        f"The metrics {', '.join(names)} can't be used: their state is not a sum over"
+        " batches, so it can't be kept exactly. Take them out of compile and compute them after"
+        " the training, on model.predict's outputs."
+    )
+
+
+def _single_metrics(metrics: list[Any]) -> list[Any]:
+    """Return metrics with those that only hold others replaced by what they hold."""
+    found = []
+    for metric in metrics:
+        inner = getattr(metric, "metrics", None)
+        found += _single_metrics(list(inner)) if inner else [metric]
+    return found
+
+
+def _first(data: Data) -> Any:
+    return tf.nest.flatten(data)[0]

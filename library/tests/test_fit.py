@@ -1,0 +1,290 @@
+"""What `fit` learns from, when it stops, and what it returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from cases import BATCH, TARGET, Sampling, X, make
+from test_callbacks import InterruptAt
+
+import exactrun
+
+Y = TARGET
+KINDS = ("arrays", "rows", "shards", "columns", "subset", "tensors", "tables")
+
+
+def model(*, noise: bool = True) -> keras.Model:
+    return make("regression", noise=noise).model
+
+
+def fit(built: keras.Model, directory: Path, *data: Any, **options: Any) -> exactrun.History:
+    given = {"batch_size": BATCH, "epochs": 3, "verbose": 0, **options}
+    return exactrun.fit(built, *data, checkpoint_dir=directory, **given)
+
+
+def weights(built: keras.Model) -> list[np.ndarray]:
+    found: list[np.ndarray] = built.get_weights()
+    return found
+
+
+def assert_equal(one: keras.Model, other: keras.Model) -> None:
+    for a, b in zip(weights(one), weights(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class Rows:
+    """A source of a user's: a length, and examples by index."""
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> Any:
+        return X[index], Y[index]
+
+
+def data_of(kind: str, directory: Path) -> tuple[Any, ...]:
+    if kind == "rows":
+        return (Rows(),)
+    if kind in ("shards", "columns"):
+        shards = exactrun.write_shards(Rows(), directory, shard_bytes=500)
+        return (shards,) if kind == "shards" else tuple(shards.columns)
+    if kind == "subset":
+        parts = exactrun.split((X, Y), validation=0, test=0)
+        return (parts.train,)
+    if kind == "tensors":
+        return tf.constant(X), tf.constant(Y)
+    if kind == "tables":
+        import pandas as pd
+
+        return pd.DataFrame(X), pd.DataFrame(Y)
+    return X, Y
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
+    built = model()
+    fit(built, tmp_path_factory.mktemp("expected"), X, Y)
+    return built
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_examples_give_the_same_weights_in_any_form(
+    kind: str, expected: keras.Model, tmp_path: Path
+) -> None:
+    built = model()
+    fit(built, tmp_path / "run", *data_of(kind, tmp_path / "shards"))
+    assert_equal(built, expected)
+
+
+def batches(epoch: int) -> tf.data.Dataset:
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(len(X), seed=epoch)
+    return data.batch(BATCH, drop_remainder=True)
+
+
+@pytest.mark.parametrize("at", [2, 6, 8])
+def test_a_function_of_the_epoch_goes_on_exactly(at: int, tmp_path: Path) -> None:
+    unbroken = model()
+    whole = fit(unbroken, tmp_path / "unbroken", batches)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), tmp_path / "resumed", batches, callbacks=[InterruptAt(at)])
+    resumed = model()
+    history = fit(resumed, tmp_path / "resumed", batches)
+    assert history.resumed_from == at
+    assert history.history == whole.history
+    assert_equal(resumed, unbroken)
+
+
+def test_a_function_that_gives_other_batches_is_found_out(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), tmp_path, batches, callbacks=[InterruptAt(6)])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def otherwise(epoch: int) -> tf.data.Dataset:
+        return batches(epoch + 7)
+
+    with pytest.raises(exactrun.UserError, match=r"x\(1\) gave other batches than in the session"):
+        fit(model(), tmp_path, otherwise)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_smaller_last_batch_of_a_function_is_trained_on_as_under_keras(tmp_path: Path) -> None:
+    def all_rows(epoch: int) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices((X, Y)).batch(BATCH)
+
+    theirs, ours = model(noise=False), model(noise=False)
+    expected = theirs.fit(all_rows(0), epochs=2, verbose=0)
+    found = fit(ours, tmp_path, all_rows, epochs=2)
+    np.testing.assert_allclose(found.history["loss"], expected.history["loss"], rtol=2e-5)
+    assert int(ours.optimizer.iterations.numpy()) == 10
+
+
+class Seen(keras.layers.Layer):
+    """Counts the examples that pass."""
+
+    def build(self, shape: Any) -> None:
+        self.seen = self.add_weight(shape=(), trainable=False, initializer="zeros", name="seen")
+        self.rows = keras.metrics.Sum(name="rows")
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        rows = keras.ops.cast(keras.ops.shape(x)[0], "float32")
+        if training:
+            self.seen.assign_add(rows)
+        self.rows.update_state(rows)
+        return x
+
+
+def test_a_last_batch_that_is_not_full_waits_in_training_and_counts_in_validation(
+    tmp_path: Path,
+) -> None:
+    built = keras.Sequential([keras.Input((6,)), Seen(), keras.layers.Dense(1)])
+    built.compile("sgd", "mse")
+    history = fit(built, tmp_path, X, Y, validation_data=(X[:37], Y[:37]), epochs=2)
+    assert float(built.layers[0].seen.numpy()) == 2 * (len(X) // BATCH) * BATCH
+    assert history.history["rows"] == [len(X) // BATCH * BATCH] * 2
+    assert history.history["val_rows"] == [37, 37]
+    assert exactrun.evaluate(built, X, Y, batch_size=32)["rows"] == len(X)
+
+
+def test_every_example_is_visited_in_an_order_of_each_epoch(tmp_path: Path) -> None:
+    orders: list[list[int]] = []
+
+    class Watched(Rows):
+        def __getitem__(self, index: int) -> Any:
+            orders[-1].append(int(index))
+            return super().__getitem__(index)
+
+    orders.append([])
+    fit(model(), tmp_path, Watched(), batch_size=35, epochs=2)
+    # The source is looked at before; what trains are the last reads, two epochs of two batches.
+    first, second = orders[-1][-140:-70], orders[-1][-70:]
+    assert sorted(first) == sorted(second) == list(range(70))
+    assert first != second
+
+
+def test_max_time_secs_saves_and_returns(tmp_path: Path) -> None:
+    unbroken = model()
+    fit(unbroken, tmp_path / "unbroken", X, Y)
+    stopped = fit(model(), tmp_path / "run", X, Y, max_time_secs=0)
+    assert not stopped.finished
+    assert stopped.stopped_by == "max_time_secs=0"
+    sessions = 1
+    while not (
+        history := fit(resumed := model(), tmp_path / "run", X, Y, max_time_secs=0.05)
+    ).finished:
+        sessions += 1
+        assert sessions < 20
+    assert history.history["loss"]
+    assert_equal(resumed, unbroken)
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
+    unbroken, resumed = model(), model()
+    whole = fit(unbroken, tmp_path / "unbroken", X, Y, epochs=4)
+    fit(model(), tmp_path / "run", X, Y, epochs=2)
+    history = fit(resumed, tmp_path / "run", X, Y, epochs=4)
+    assert history.resumed_from == 8
+    assert history.history == whole.history
+    assert_equal(resumed, unbroken)
+
+
+@pytest.mark.parametrize("name", ["averaged", "own_train_step"])
+def test_a_finished_run_that_is_run_again_trains_nothing(name: str, tmp_path: Path) -> None:
+    first, again = (make(name).model for _ in range(2))
+    history = fit(first, tmp_path, X, Y)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    repeated = fit(again, tmp_path, X, Y)
+    assert repeated.history == history.history
+    assert repeated.finished
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert_equal(first, again)
+
+
+def test_class_weights_are_sample_weights(tmp_path: Path) -> None:
+    by_class, by_sample = make("class_weighted"), make("class_weighted")
+    weight = by_class.options["class_weight"]
+    each = np.array([weight.get(int(label), 1.0) for label in by_class.y], np.float32)
+    fit(by_class.model, tmp_path / "one", by_class.x, by_class.y, class_weight=weight)
+    fit(by_sample.model, tmp_path / "two", by_sample.x, by_sample.y, each)
+    assert_equal(by_class.model, by_sample.model)
+
+
+def test_a_random_layer_inside_of_a_custom_one_goes_on_exactly_under_xla(
+    tmp_path: Path,
+) -> None:
+    # A random layer inside a custom layer, and XLA: the first edition crashed.
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6,))
+        outputs = keras.layers.Dense(1)(Sampling(True)(keras.layers.Dense(4)(inputs)))
+        built = keras.Model(inputs, outputs)
+        built.compile("adam", "mse", jit_compile=True)
+        return built
+
+    unbroken, resumed = build(), build()
+    assert unbroken.jit_compile
+    fit(unbroken, tmp_path / "unbroken", X, Y)
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(), tmp_path / "resumed", X, Y, callbacks=[InterruptAt(6)])
+    fit(resumed, tmp_path / "resumed", X, Y)
+    assert_equal(resumed, unbroken)
+
+
+def test_random_numbers_whose_state_can_not_be_saved_are_refused(tmp_path: Path) -> None:
+    class Noisy(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x + tf.random.normal(tf.shape(x))
+
+    built = keras.Sequential([keras.Input((6,)), Noisy(), keras.layers.Dense(1)])
+    built.compile("sgd", "mse")
+    with pytest.raises(exactrun.UserError, match="draws random numbers by RandomStandardNormal"):
+        fit(built, tmp_path / "run", X, Y)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_generator_of_tensorflow_whose_state_is_a_variable_goes_on_exactly(
+    tmp_path: Path,
+) -> None:
+    class Noisy(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.generator = tf.random.Generator.from_seed(3)
+
+        def call(self, x: Any) -> Any:
+            return x + self.generator.normal(tf.shape(x))
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        built = keras.Sequential([keras.Input((6,)), Noisy(), keras.layers.Dense(1)])
+        built.compile("sgd", "mse")
+        return built
+
+    unbroken, resumed = build(), build()
+    fit(unbroken, tmp_path / "unbroken", X, Y)
+    with pytest.raises(KeyboardInterrupt):
+        fit(build(), tmp_path / "resumed", X, Y, callbacks=[InterruptAt(6)])
+    fit(resumed, tmp_path / "resumed", X, Y)
+    assert_equal(resumed, unbroken)
+
+
+def test_evaluate_takes_a_data_set_and_gives_keras_numbers(tmp_path: Path) -> None:
+    case = make("classes")
+    data = tf.data.Dataset.from_tensor_slices(case.data).batch(BATCH)
+    expected = case.model.evaluate(data, verbose=0, return_dict=True)
+    for given in ((data,), case.data):
+        found = exactrun.evaluate(case.model, *given, batch_size=BATCH)
+        assert found == pytest.approx(expected, rel=2e-6)
+    unknown = data.filter(lambda x, y: True)  # does not know how many batches it has
+    assert exactrun.evaluate(case.model, unknown) == pytest.approx(expected, rel=2e-6)
+
+
+def test_no_process_or_thread_is_left_running(tmp_path: Path) -> None:
+    import threading
+
+    fit(model(), tmp_path, X, Y, save_interval_secs=0)
+    left = [t.name for t in threading.enumerate() if t.name.startswith("exactrun")]
+    assert left == []

@@ -1,0 +1,246 @@
+"""A run is never mixed with another one, and never refused for nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from cases import BATCH, CASES, X, make
+from keras import layers
+
+import exactrun
+from exactrun.batches import EvaluationBatches
+from exactrun.checks import build
+from exactrun.identity import describe, describe_compile, describe_model, differences
+from exactrun.sources import as_examples
+
+Y = np.zeros((len(X), 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Settings:
+    learning_rate: float = 0.1
+    layers: tuple[int, ...] = (3, 4)
+
+
+def model_with(
+    activation: Any = "relu",
+    *,
+    units: int = 4,
+    loss: Any = "mse",
+    rate: float = 0.1,
+    metrics: Any = None,
+    last: Any = None,
+) -> keras.Model:
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(units, activation=activation)(inputs)
+    model = keras.Model(inputs, (last or layers.Dense(1))(hidden))
+    model.compile(keras.optimizers.SGD(rate), loss, metrics=metrics)
+    return model
+
+
+def double(x: Any) -> Any:
+    """Return twice as much."""
+    return x * 2
+
+
+def triple(x: Any) -> Any:
+    return x * 3
+
+
+class Scaled(layers.Layer):
+    def call(self, x: Any) -> Any:
+        return keras.ops.sum(x, axis=-1, keepdims=True) * 2
+
+
+def scaled_otherwise() -> layers.Layer:
+    class Scaled(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return keras.ops.sum(x, axis=-1, keepdims=True) * 3
+
+    return Scaled()
+
+
+def scaled_by(factor: int) -> layers.Layer:
+    """Return a layer of a class that has the same name whatever it does."""
+    code = (
+        "class Sum(layers.Layer):\n"
+        "    def call(self, x):\n"
+        f"        return keras.ops.sum(x, axis=-1, keepdims=True) * {factor}\n"
+    )
+    scope: dict[str, Any] = {"__name__": "a_notebook", "keras": keras, "layers": layers}
+    exec(code, scope)
+    made: layers.Layer = scope["Sum"]()
+    return made
+
+
+def frozen() -> keras.Model:
+    model = model_with()
+    model.layers[1].trainable = False
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    return model
+
+
+CHANGES: dict[str, tuple[Callable[[], keras.Model], dict[str, Any], list[str]]] = {
+    "activation": (lambda: model_with("tanh"), {}, ["activation: 'relu' then, 'tanh' now"]),
+    "own activation": (lambda: model_with(double), {}, ["activation"]),
+    "units": (lambda: model_with(units=5), {}, ["units: 4 then, 5 now"]),
+    "loss": (lambda: model_with(loss="mae"), {}, ["compile.loss: 'mse' then, 'mae' now"]),
+    "learning rate": (lambda: model_with(rate=0.2), {}, ["learning_rate: 0.1", "then, 0.2"]),
+    "metrics": (
+        lambda: model_with(metrics=["mae"]),
+        {},
+        ["compile.metrics[0]: 'nothing' then, 'mae' now"],
+    ),
+    "frozen": (frozen, {}, ["trainable: True then, False now"]),
+    "own layer": (lambda: model_with(last=Scaled()), {}, ["Scaled"]),
+    "seed": (model_with, {"seed": 3}, ["seed: 0 then, 3 now"]),
+    "batch size": (model_with, {"batch_size": 8}, ["batch_size: 16 then, 8 now"]),
+    "settings": (
+        model_with,
+        {"identity": Settings(0.2)},
+        ["identity.learning_rate: 0.1 then, 0.2 now"],
+    ),
+    "class weight": (model_with, {"class_weight": {0: 2.0}}, ["class_weight"]),
+    "data": (model_with, {"x": X + 1}, ["data: "]),
+    "validation": (model_with, {"validation_data": (X, Y)}, ["validation data: 'None' then"]),
+}
+
+
+def fit(model: keras.Model, directory: Path, **options: Any) -> exactrun.History:
+    given = {"x": X, "y": Y, "identity": Settings(), "batch_size": BATCH, "verbose": 0, **options}
+    return exactrun.fit(model, given.pop("x"), given.pop("y"), checkpoint_dir=directory, **given)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    keras.utils.set_random_seed(0)
+    directory = tmp_path_factory.mktemp("run")
+    fit(model_with(), directory)
+    return directory
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_another_run_is_refused_with_both_values_and_nothing_changes(name: str, run: Path) -> None:
+    build, options, words = CHANGES[name]
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(exactrun.UserError, match="was started with something else") as raised:
+        fit(build(), run, **options)
+    for word in words:
+        assert word in str(raised.value)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_another_release_is_refused_by_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from exactrun import fitting
+
+    monkeypatch.setattr(fitting, "__version__", "0.2.0")
+    with pytest.raises(exactrun.UserError, match=r"library: '0\.1\.0' then, '0\.2\.0' now"):
+        fit(model_with(), run)
+
+
+def test_fewer_epochs_than_trained_are_refused(tmp_path: Path) -> None:
+    fit(model_with(), tmp_path, epochs=3)
+    with pytest.raises(
+        exactrun.UserError, match="epochs=2 is less than the run .* it is in epoch 3"
+    ):
+        fit(model_with(), tmp_path, epochs=2)
+
+
+def test_a_model_built_again_is_the_same_run_whatever_its_layers_are_numbered(run: Path) -> None:
+    for _ in range(3):
+        model_with()
+    assert fit(model_with(), run).finished
+
+
+def test_a_learning_rate_that_callbacks_changed_is_the_same_run(tmp_path: Path) -> None:
+    # As in a notebook: the same model, trained by a cell that is run again.
+    model = model_with()
+    slower = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    fit(model, tmp_path, epochs=2, callbacks=[slower])
+    assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0.025)
+    assert fit(model, tmp_path, epochs=3, callbacks=[slower]).resumed_from == 8
+    # Set by the user, it is another run.
+    model.optimizer.learning_rate = 0.7
+    with pytest.raises(exactrun.UserError, match="learning_rate"):
+        fit(model, tmp_path, epochs=3, callbacks=[slower])
+
+
+def identities() -> dict[str, Any]:
+    found = {}
+    for name in CASES:
+        case = make(name, noise=True)
+        build(case.model, _specs(case), "x")
+        found[name] = [describe_model(case.model), describe_compile(case.model)]
+    return found
+
+
+def _specs(case: Any) -> Any:
+    return EvaluationBatches(as_examples(case.data), batch_size=4).specs()
+
+
+def test_every_case_has_the_same_identity_in_another_process() -> None:
+
+    code = "import json, test_identity as t; print(json.dumps(t.identities()))"
+    here = Path(__file__).parent
+    env = os.environ | {
+        "PYTHONPATH": f"{here.parent / 'src'}{os.pathsep}{here}",
+        "PYTHONHASHSEED": "7",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env
+    )
+    own = json.loads(json.dumps(identities()))
+    printed, _ = process.communicate(timeout=300)
+    other = json.loads(printed.splitlines()[-1])
+    assert own.keys() == other.keys()
+    for name in own:
+        assert differences(own[name], other[name]) == [], name
+
+
+def test_functions_are_told_apart_by_what_they_do() -> None:
+    def closed(factor: float) -> Callable[[Any], Any]:
+        return lambda x: x * factor
+
+    assert describe(double) != describe(triple)
+    assert describe(closed(2.0)) != describe(closed(3.0))
+    assert describe(closed(2.0)) == describe(closed(2.0))
+    assert describe(Scaled()) != describe(scaled_otherwise())
+    one, same, other = (describe_model(model_with(last=scaled_by(n))) for n in (2, 2, 3))
+    assert differences(one, same) == []
+    assert len(differences(one, other)) == 1
+    scope: dict[str, Any] = {"__name__": "a_notebook"}
+    exec("\n\n\ndef double(x):\n    'Another docstring, on other lines.'\n    return x * 2", scope)
+    assert describe(double)["code"] == describe(scope["double"])["code"]
+
+
+def test_code_is_not_compared_between_versions_of_python() -> None:
+    one = {"python": "3.12", "model": {"code": {"f": "abc"}, "units": 3}}
+    other = {"python": "3.13", "model": {"code": {"f": "xyz"}, "units": 3}}
+    assert differences(one, other) == []
+    assert differences(one, other | {"python": "3.12"}) != []
+
+
+def test_a_saved_model_holds_no_optimizer(tmp_path: Path) -> None:
+    inputs = keras.Input((100,))
+    model = keras.Model(inputs, layers.Dense(100)(inputs))
+    model.compile("adam", "mse")
+    fit_x = np.zeros((32, 100), np.float32)
+    exactrun.fit(model, fit_x, fit_x, verbose=0, checkpoint_dir=tmp_path / "run")
+    path = exactrun.save_model(model, tmp_path / "model.keras")
+    assert path.stat().st_size < 2 * 4 * model.count_params()
+    assert model.optimizer is not None
+    loaded = keras.saving.load_model(path)
+    np.testing.assert_array_equal(loaded.predict(fit_x, verbose=0), model.predict(fit_x, verbose=0))
+    with pytest.raises(exactrun.UserError, match=r"has to end in \.keras, such as"):
+        exactrun.save_model(model, tmp_path / "model.h5")

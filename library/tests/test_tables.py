@@ -1,0 +1,228 @@
+"""Whatever a CSV holds comes back, or is named by its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exactrun import tables
+from exactrun.errors import UserError
+from exactrun.splits import split
+from exactrun.tables import CsvRows, csv_rows
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "table.csv"
+
+
+def write(file: Path, text: str | bytes) -> Path:
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+GOOD = "a,b,kind\n1,0.5,cat\n-2,1e-3,dog\n3, 7 ,cat\n"
+
+
+def test_numbers_and_classes_come_back(file: Path) -> None:
+    rows = csv_rows(write(file, GOOD), target="kind")
+    x, y = rows[:]
+    assert (x.dtype, y.dtype) == (np.float32, np.int32)
+    assert x.tolist() == np.array([[1, 0.5], [-2, 1e-3], [3, 7]], np.float32).tolist()
+    assert y.tolist() == [0, 1, 0]
+    assert rows.class_names == ("cat", "dog")
+    assert rows.feature_names == ("a", "b")
+    assert rows.ignored == ()
+    chosen = csv_rows(file, target="kind", features=["b"])
+    assert chosen[:][0].shape == (3, 1)
+    assert chosen.fingerprint != rows.fingerprint == csv_rows(file, target="kind").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "names"),
+    [
+        ({"target": "n"}, [9.0, 10.0, 9.0], None),
+        ({"target": "n", "classes": False}, [9.0, 10.0, 9.0], None),
+        ({"target": "n", "classes": True}, [0, 1, 0], ("9", "10")),
+        ({"target": ["n", "m"]}, [[9.0, 0.0], [10.0, 0.5], [9.0, 1.0]], None),
+        ({"target": ["n"], "features": ["m"]}, [[9.0], [10.0], [9.0]], None),
+    ],
+)
+def test_targets_are_classes_or_numbers(
+    options: dict[str, Any], values: list[Any], names: tuple[str, ...] | None, file: Path
+) -> None:
+    rows = csv_rows(write(file, "m,n,o\n0,9,1\n.5,10,1\n1,9,1\n"), **options)
+    y = rows[:][1]
+    assert y.tolist() == values
+    assert y.dtype == (np.int32 if names else np.float32)
+    assert rows.class_names == names
+
+
+def test_texts_come_back_as_they_are(file: Path) -> None:
+    texts = [
+        "naïve, “quoted”",
+        'he said "no"',
+        "two\r\nlines",
+        "\N{GRINNING FACE}",
+        "nul\0",
+        "x" * 200_000,
+    ]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([["label", "text"], *[[n % 2, t] for n, t in enumerate(texts)]])
+    rows = csv_rows(
+        write(file, "\ufeff" + text.getvalue()), target="label", text="text", classes=True
+    )
+    x, y = rows[:]
+    assert x.tolist() == texts
+    assert all(type(each) is str for each in x)
+    assert y.tolist() == [0, 1] * 3
+    assert rows[1] == ('he said "no"', 1)
+    again = csv_rows(file, target="label", text="text", classes=True)
+    assert again.fingerprint == rows.fingerprint
+
+
+BAD = """a,b,"ki
+nd"
+1,2,x
+1,2
+
+one,2,x
+1,nan,y
+1,"2
+",y
+1,-inf,y
+1e39,2,y
+,2,y
+1,2,
+1,2, NaN
+1,2,x,4
+1,"2"3,x
+4,5,y
+"""
+FAULTS = {
+    "line 4": "2 fields, where the header has 3",
+    "line 6": "a is 'one': not a number",
+    "line 7": "b is 'nan': not finite",
+    "line 10": "b is '-inf': not finite",
+    "line 11": "a is '1e39': too large for float32",
+    "line 12": "a is empty",
+    "line 13": "ki\nnd is '': no label",
+    "line 14": "ki\nnd is 'NaN': no label",
+    "line 15": "4 fields, where the header has 3",
+    "line 16": "',' expected after '\"'",
+}
+
+
+def test_every_invalid_row_is_named_by_its_line(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError) as refused:
+        csv_rows(write(file, BAD), target="ki\nnd")
+    for line, why in FAULTS.items():
+        assert f"\n  {line}: {why}" in str(refused.value)
+    assert "invalid rows (10):" in str(refused.value)
+    assert "ignore_errors=True" in str(refused.value)
+    rows = csv_rows(file, target="ki\nnd", ignore_errors=True)
+    assert rows[:][0].tolist() == [[1, 2], [1, 2], [4, 5]]
+    assert rows[:][1].tolist() == [0, 1, 1]
+    assert {bad.where: bad.why for bad in rows.ignored} == FAULTS
+    assert "left out (10):\n  line 4: 2 fields" in capsys.readouterr().out
+
+
+def test_invalid_targets_and_texts_are_named(file: Path) -> None:
+    write(file, "t,y,z\none,1,2\n ,2,2\nthree,inf,2\nfour,4,five\nfive,1e50,\n")
+    with pytest.raises(UserError) as refused:
+        csv_rows(file, target=["y", "z"], text="t")
+    for named in (
+        "line 3: t is empty",
+        "line 4: y is 'inf': not finite",
+        "line 5: z is 'five': not a number",
+        "line 6: z is '': no label",
+    ):
+        assert f"\n  {named}" in str(refused.value)
+    rows = csv_rows(file, target="y", text="t", classes=False, ignore_errors=True)
+    assert rows[:][0].tolist() == ["one", "four"]
+    assert rows[:][1].tolist() == [1, 4]
+
+
+def test_rows_of_several_batches_keep_their_lines(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "ROWS", 7)
+    chance = random.Random(0)
+    lines, good, bad, line = ["a,kind"], [], [], 2
+    for row in range(200):
+        text = chance.choice(["1", "2.5", '"3\n"', "x", '"\r\n\n4"', ""])
+        try:
+            good.append(float(text.strip('"')))
+        except ValueError:
+            bad.append(f"line {line}")
+        lines.append(f"{text},{row % 2}x")
+        line += 1 + text.count("\n")
+        if chance.random() < 0.2:
+            lines.append("")
+            line += 1
+    rows = csv_rows(write(file, "\n".join(lines)), target="kind", ignore_errors=True)
+    assert rows[:][0][:, 0].tolist() == good
+    assert [each.where for each in rows.ignored] == bad
+    assert len(good) > 50 < len(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "named"),
+    [
+        ("", {}, "has no header"),
+        ("\n1,2\n", {}, "has no header"),
+        ("a;kind\n1;x\n", {}, r"has ';' between its fields, not commas.*sep=';'"),
+        ("a\tkind\n1\tx\n", {}, r"has '\\t' between its fields"),
+        (GOOD, {"target": "kid"}, r"no column 'kid'\. Did you mean 'kind'\? .*: a, b, kind"),
+        (GOOD, {"features": ["a", "bb"]}, r"no column 'bb'\. Did you mean 'b'\?"),
+        (GOOD, {"text": "nope"}, r"no column 'nope'\. The columns of"),
+        (GOOD, {"text": "kind"}, "nothing to learn from"),
+        (GOOD, {"features": []}, "nothing to learn from"),
+        (GOOD, {"target": []}, "nothing to predict"),
+        ("kind\nx\ny\n", {}, "nothing to learn from"),
+        (GOOD, {"features": "a"}, "features is a list"),
+        (GOOD, {"features": ["a"], "text": "b"}, "can't be had together"),
+        (GOOD, {"target": ["a", "b"], "classes": True}, "list of columns of numbers"),
+        ("a,a,kind\n1,2,x\n", {}, r"several columns 'a'\. Rename"),
+        (",a,kind\n0,1,x\n", {}, r"a column without a name.*index=False"),
+        ("a,kind\n1,x\n2,x\n", {}, r"one class only, 'x'"),
+        ("a,kind\n", {}, "no valid row"),
+        ("a,kind\n1,1\n2,x\n", {}, r"both numbers \('1' in line 2\) and words \('x' in line 3\)"),
+        ("a,b,kind\n1,x,c\n2,y,d\n", {}, r"No row of .* has a number in b\."),
+        ('a,kind\n1,x\n"2,y\n3,x\n', {}, r"line 3: a quotation mark is opened and never"),
+        ("a,kind\n1,naïve\n".encode("latin1"), {}, r"not UTF-8.*CSV UTF-8.*iconv"),
+        ("a,kind\n1,x\n".encode("utf-16"), {}, r"not UTF-8"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(
+    text: str | bytes, options: dict[str, Any], named: str, file: Path
+) -> None:
+    with pytest.raises(UserError, match=f"(?s){named}"):
+        csv_rows(write(file, text), **{"target": "kind"} | options)
+
+
+def test_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.csv can't be read: No such file"):
+        csv_rows(tmp_path / "nowhere.csv", target="a")
+    with pytest.raises(UserError, match="Is a directory"):
+        csv_rows(tmp_path, target="a")
+
+
+def test_random_numbers_come_back_to_the_last_bit(file: Path) -> None:
+    chance = np.random.RandomState(0)
+    values = chance.standard_normal((2000, 3)) * 10.0 ** chance.randint(-30, 30, (2000, 3))
+    lines = [",".join(map(repr, row)) + f",{n % 3}" for n, row in enumerate(values.tolist())]
+    rows = csv_rows(write(file, "\n".join(["a,b,c,y", *lines])), target="y", classes=True)
+    np.testing.assert_array_equal(rows[:][0], values.astype(np.float32))
+    assert isinstance(rows, CsvRows)
+    train, validation, test = split(rows, stratify=True)
+    assert [len(part) for part in (train, validation, test)] == [1600, 200, 200]
+    assert set(np.bincount(test[:][1])) <= {66, 67}
