@@ -292,11 +292,10 @@ def test_no_process_or_thread_is_left_running(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="there is no GPU")
 def test_on_a_gpu_in_mixed_precision_and_xla_it_goes_on_exactly(tmp_path: Path) -> None:
-    unbroken, resumed = (make("float16", noise=True) for _ in range(2))
+    unbroken, interrupted, resumed = (make("float16", noise=True) for _ in range(3))
     assert unbroken.model.jit_compile
     fit(unbroken.model, tmp_path / "unbroken", *unbroken.data)
     with pytest.raises(KeyboardInterrupt):
-        interrupted = make("float16", noise=True)
         fit(interrupted.model, tmp_path / "run", *interrupted.data, callbacks=[InterruptAt(6)])
     fit(resumed.model, tmp_path / "run", *resumed.data)
     assert_equal(resumed.model, unbroken.model)

@@ -129,7 +129,7 @@ class Callbacks:
     def restore(self, states: list[Any], arrays: dict[str, np.ndarray]) -> None:
         """Give the callbacks what an earlier session's held; each finds its own by its class."""
         waiting = list(states)
-        for callback in self._own:
+        for callback, before in zip(self._own, self._before, strict=True):
             kind = type(callback).__name__
             found = next((state for state in waiting if state[0] == kind), None)
             if found is None:
@@ -141,6 +141,7 @@ class Callbacks:
                 callback._set_monitor_op()
             for name, value in found[1].items():
                 setattr(callback, name, _decode(value, arrays))
+                before.pop(name, None)  # saved again, even if this object held it already
         for kind, _ in waiting:
             print(f"The callback {kind} of the session before is not there any more.", flush=True)
 
