@@ -159,6 +159,7 @@ def _session(plan: Plan, strikes: tuple[Strike, ...], said: Path, sender: Any) -
     os.dup2(file, 1)
     os.dup2(file, 2)
     keras.utils.disable_interactive_logging()
+    checkpoints.REST = 0.0  # so that a short training saves often
     for name, value in plan.settings.items():
         module, _, attribute = name.partition(".")
         setattr(importlib.import_module(f"exactrun.{module}"), attribute, value)

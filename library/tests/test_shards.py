@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from exactrun.structures import flatten
 
 SMALL = 400
 """Bytes of a shard, so that a few examples need several."""
+
+Pair = namedtuple("Pair", ["x", "y"])
 
 
 def arrays(examples: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -44,19 +47,6 @@ def same(found: Any, wanted: Any) -> None:
         np.testing.assert_array_equal(one, other, strict=True)
 
 
-def parts(structure: Any) -> Iterator[Any]:
-    """Yield the tuples, lists and dicts of a structure."""
-    if isinstance(structure, dict | list | tuple):
-        yield structure
-        for part in structure.values() if isinstance(structure, dict) else structure:
-            yield from parts(part)
-
-
-class Pair(NamedTuple):
-    image: np.ndarray
-    table: np.ndarray
-
-
 STRUCTURES = {
     "array": np.arange(24, dtype=np.int16).reshape(12, 2),
     "pair": arrays(12),
@@ -64,7 +54,7 @@ STRUCTURES = {
         {"image": np.ones((12, 2, 2, 1), np.uint8), "b": [np.arange(12.0), None]},
         (np.arange(12, dtype=np.int8), np.arange(12) > 5),
     ),
-    "named": (Pair(np.arange(12), np.zeros((12, 0))), np.arange(12, dtype=">f4")),
+    "empty": ([np.zeros((12, 0))], np.arange(12, dtype=">f4")),
     "dict": {"label": np.arange(12), "image": np.arange(36).reshape(12, 3) * 1j},
 }
 
@@ -80,9 +70,6 @@ def test_examples_come_back_as_they_were(structure: Any, kind: str, tmp_path: Pa
     like = module.map_leaves(lambda leaf: 0, structure)
     assert module.map_leaves(lambda leaf: 0, shards[:]) == like
     assert module.map_leaves(lambda leaf: 0, shards.columns) == like
-    for found, wanted in zip(parts(shards[0]), parts(every[0]), strict=True):
-        assert type(found).__name__ == type(wanted).__name__
-        assert getattr(found, "_fields", None) == getattr(wanted, "_fields", None)
     rows = np.array([7, 0, 11, 7, 3])
     same(shards[rows], module.map_leaves(lambda leaf: leaf[rows], native))
     same(shards[2:9:3], module.map_leaves(lambda leaf: leaf[2:9:3], native))
@@ -101,19 +88,15 @@ def test_columns_are_arrays_of_which_only_some_rows_are_read(tmp_path: Path) -> 
     np.testing.assert_array_equal(image[[3, 1]], structure["image"][[3, 1]])
     np.testing.assert_array_equal(image[4], structure["image"][4])
     np.testing.assert_array_equal(np.asarray(shards.columns["label"]), structure["label"])
-    with pytest.raises(UserError, match=r"no key 'lable'\. Did you mean 'label'\?"):
-        shards["lable"]
     read = module.as_examples((image, np.arange(12)))
     np.testing.assert_array_equal(read[[5, 2]][0], structure["image"][[5, 2]])
-    shutil.rmtree(tmp_path)  # so that what is read from now on fails
-    again = module.Shards(tmp_path, shards._manifest)
-    with pytest.raises(UserError, match="is missing"):
-        again["image"][:1]
+    assert len({read.fingerprint, image.fingerprint, shards["label"].fingerprint}) == 3
 
 
 def test_the_same_examples_give_the_same_bytes_and_others_others(tmp_path: Path) -> None:
     x, y = arrays()
-    one, two = (write_shards((x, y), tmp_path / n, shard_bytes=SMALL) for n in ("one", "two"))
+    one = write_shards((x, y), tmp_path / "one", shard_bytes=SMALL)
+    two = write_shards((np.asfortranarray(x), y), tmp_path / "two", shard_bytes=SMALL)
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert not (tmp_path / "one" / "unfinished.json").exists()
     assert one.fingerprint == two.fingerprint == open_shards(tmp_path / "one").fingerprint
@@ -173,7 +156,7 @@ def test_killed_at_any_instant_it_ends_with_the_same_bytes(kind: str, tmp_path: 
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert before + more <= written() + 2  # what was half written is written again
-        with pytest.raises(UserError, match=r"no manifest\.json"):
+        with pytest.raises(UserError, match=r"no manifest\.json. Was write_shards interrupted"):
             open_shards(tmp_path / "shards")
     last = run("shards")
     last.communicate()
@@ -199,25 +182,19 @@ class Counting:
         return np.full(3, row, np.int64), row % 4
 
 
-@pytest.fixture
-def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCH_BYTES", 64)
-    monkeypatch.setattr("exactrun.sources.SAMPLED_EXAMPLES", 2)
-
-
-@pytest.mark.usefixtures("_small_batches")
 def test_it_goes_on_after_the_shards_that_are_whole(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("exactrun.sources.SAMPLED_EXAMPLES", 2)
     with pytest.raises(KeyboardInterrupt):
         write_shards(Counting(fail=25), tmp_path, shard_bytes=320)  # ten rows each
     flip(tmp_path / "shard-00001-0.npy")
     again = Counting()
     shards = write_shards(again, tmp_path, shard_bytes=99_999)  # of another size, yet the same
     assert sorted(set(again.read) - {0, 39}) == list(range(10, 39))
-    assert len(list(tmp_path.glob("*-0.npy"))) == 4
+    assert len(list(tmp_path.glob("*-0.npy"))) == 2
     np.testing.assert_array_equal(shards[:][0][:, 0], range(40))
-    assert "going on after 1 shards" in capsys.readouterr().out
+    assert "writing 30 of 40 examples, 960B" in capsys.readouterr().out
     before = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
     finished = Counting()
     write_shards(finished, tmp_path, shard_bytes=320)
@@ -225,39 +202,21 @@ def test_it_goes_on_after_the_shards_that_are_whole(
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == before
 
 
-@pytest.mark.usefixtures("_small_batches")
-def test_unfinished_shards_of_other_examples_are_begun_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        write_shards(Counting(fail=25), tmp_path, shard_bytes=64)
-    assert len(list(tmp_path.glob("*-0.npy"))) > 5
-    x, y = arrays(20)
-    shards = write_shards((x, y), tmp_path, shard_bytes=SMALL)
-    assert "so it begins again" in capsys.readouterr().out
-    same(shards[:], (x, y))
-    write_shards((x, y), tmp_path / "new", shard_bytes=SMALL)
-    new = content(tmp_path / "new")
-    shutil.rmtree(tmp_path / "new")
-    assert content(tmp_path) == new
-
-
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     x, y = arrays()
     write_shards((x, y), tmp_path / "shards")
-    before = content(tmp_path / "shards")
-    for other in ((x + 1, y), (x, y.astype(np.int32)), (x[:39], y[:39])):
-        with pytest.raises(UserError, match=r"holds other examples.*Choose another directory"):
-            write_shards(other, tmp_path / "shards")
-    assert content(tmp_path / "shards") == before
-    (tmp_path / "shards" / "notes.txt").write_text("mine")
+    with pytest.raises(KeyboardInterrupt):
+        write_shards(Counting(fail=25), tmp_path / "unfinished", shard_bytes=64)
     (tmp_path / "unmarked").mkdir()
     np.save(tmp_path / "unmarked" / "shard-00000-0.npy", x)
-    for place in (tmp_path / "shards", tmp_path, tmp_path / "unmarked"):
-        with pytest.raises(UserError, match=r"holds other files, such as .*Choose a new"):
-            write_shards((x, y), place)
+    before = {place: content(place) for place in tmp_path.iterdir()}
+    for place in before:
+        for other in ((x + 1, y), (x, y.astype(np.int32)), (x[:39], y[:39])):
+            with pytest.raises(UserError, match=r"holds (other examples|shard-.* and the like)"):
+                write_shards(other, place)
+    assert {place: content(place) for place in tmp_path.iterdir()} == before
     with pytest.raises(UserError, match=r"Writing shards into .* stopped: Not a directory"):
-        write_shards((x, y), tmp_path / "shards" / "notes.txt")
+        write_shards((x, y), tmp_path / "shards" / "manifest.json")
 
 
 @pytest.mark.parametrize(
@@ -266,29 +225,29 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
         (lambda file, other: file.unlink(), False),
         (lambda file, other: file.write_bytes(b""), False),
         (lambda file, other: file.write_bytes(file.read_bytes()[:-4]), False),
-        (lambda file, other: file.write_bytes(file.read_bytes() + b"more"), False),
         (lambda file, other: np.save(file, np.load(file).astype(np.float64)), False),
         (lambda file, other: np.save(file, np.load(file)[1:]), False),
+        (lambda file, other: file.write_bytes(file.read_bytes() + b"more"), True),
         (lambda file, other: flip(file), True),
         (lambda file, other: shutil.copy(other, file), True),
     ],
-    ids=["missing", "empty", "short", "long", "other-type", "other-shape", "bit", "foreign"],
+    ids=["missing", "empty", "short", "other-type", "other-shape", "long", "bit", "foreign"],
 )
-def test_a_damaged_file_is_named_and_written_anew(
+def test_a_damaged_file_is_named_and_can_be_written_anew(
     damage: Callable[[Path, Path], object], verify: bool, tmp_path: Path
 ) -> None:
     x, y = arrays()
-    write_shards((x, y), tmp_path / "shards", shard_bytes=SMALL)
+    place = tmp_path / "shards"
+    write_shards((x, y), place, shard_bytes=SMALL)
     write_shards((x + 1, y), tmp_path / "other", shard_bytes=SMALL)
-    file = tmp_path / "shards" / "shard-00001-0.npy"
-    before = content(tmp_path / "shards")
+    file = place / "shard-00001-0.npy"
+    before = content(place)
     damage(file, tmp_path / "other" / file.name)
-    with pytest.raises(UserError, match=r"shard-00001-0\.npy .*Delete that file and run"):
-        open_shards(tmp_path / "shards", verify=verify)
-    if verify:
-        file.unlink()
-    write_shards((x, y), tmp_path / "shards", shard_bytes=SMALL)
-    assert content(tmp_path / "shards") == before
+    with pytest.raises(UserError, match=r"shard-00001-0\.npy is missing or damaged.*rename"):
+        open_shards(place, verify=verify)
+    (place / "manifest.json").rename(place / "unfinished.json")
+    write_shards((x, y), place, shard_bytes=SMALL)
+    assert content(place) == before
 
 
 def flip(file: Path) -> None:
@@ -303,7 +262,7 @@ def test_a_manifest_that_is_damaged_or_of_a_later_format_is_refused(tmp_path: Pa
     manifest = tmp_path / "manifest.json"
     text = manifest.read_text()
     for found, named in (
-        (text.replace('"format": 1', '"format": 2'), r"of format 2.*Update it"),
+        (text.replace('"format": 1', '"format": 2'), r"of a newer format.*install -U"),
         (text.replace('"rows": 40', '"rows": 41'), r"manifest\.json is damaged"),
         (text[:99], r"manifest\.json is damaged"),
         ("[]", r"manifest\.json is damaged"),
@@ -314,11 +273,11 @@ def test_a_manifest_that_is_damaged_or_of_a_later_format_is_refused(tmp_path: Pa
             with pytest.raises(UserError, match=named):
                 call(tmp_path)
         assert manifest.read_text() == found
-    with pytest.raises(UserError, match=r"no shards: it has no manifest\.json"):
+    with pytest.raises(UserError, match=r"no manifest\.json"):
         open_shards(tmp_path / "nowhere")
 
 
-BAD_ROWS = (3, 17, 18)
+BAD_ROWS = (0, 17, 18)
 
 
 class Spoilt(Examples):
@@ -341,15 +300,13 @@ def test_bad_examples_are_all_named_and_nothing_looks_finished(tmp_path: Path) -
     with pytest.raises(UserError) as refused:
         write_shards(Spoilt(), tmp_path, shard_bytes=160)
     named = [f"file {row}: is torn" for row in BAD_ROWS]
-    for words in (*named, "row 30: it[0] holds NaN or infinity", "(4)", "ignore_errors=True"):
+    for words in ("4 invalid ex", *named, "row 30: it[0] holds NaN or infinity", "errors=True"):
         assert words in str(refused.value)
-    with pytest.raises(UserError, match="unfinished shards"):
+    with pytest.raises(UserError, match=r"no manifest\.json"):
         open_shards(tmp_path)
-    with pytest.raises(UserError, match="no good example is left"):
-        write_shards(np.full((3, 2), np.nan), tmp_path / "all", ignore_errors=True)
     nan = np.full((50, 1), np.nan)
     nan[0] = 0
-    with pytest.raises(UserError, match=r"\(49\):(\n  row .*){20}\n  … and 29 more\n"):
+    with pytest.raises(UserError, match=r"49 invalid.*:(\n  row .*){20}\n  … and 29 more\n"):
         write_shards(nan, tmp_path / "many")
 
 
@@ -362,15 +319,24 @@ def test_bad_examples_are_left_out_by_choice_and_listed(
     rest = [row for row in range(40) if row not in (*BAD_ROWS, 30)]
     same(shards[:], (np.array(rest, float), np.array(rest)))
     assert shards.class_names == ("a", "b")
-    assert "left out (4):\n  file 3: is torn\n" in capsys.readouterr().out
+    assert "are left out:\n  file 0: is torn\n" in capsys.readouterr().out
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    ignored = [where for shard in manifest["shards"] for where, _ in shard["ignored"]]
-    assert ignored == ["file 3", "file 17", "file 18", "row 30"]
+    ignored = [each.split(":")[0] for shard in manifest["shards"] for each in shard["ignored"]]
+    assert ignored == ["file 0", "file 17", "file 18", "row 30"]
     before = content(tmp_path)
     write_shards(Spoilt(), tmp_path, ignore_errors=True)
-    with pytest.raises(UserError, match=r"bad examples \(4\)"):
+    with pytest.raises(UserError, match=r"4 invalid examples"):
         write_shards(Spoilt(), tmp_path)
     assert content(tmp_path) == before
+
+
+def test_examples_that_change_their_type_midway_are_refused(tmp_path: Path) -> None:
+    class Drifting(Spoilt):
+        def read(self, rows: np.ndarray) -> Any:
+            return rows.astype(np.float32 if rows[0] < 20 else np.float64)
+
+    with pytest.raises(UserError, match=r"Row 20 is 'float64 \(\)', but others are 'float32"):
+        write_shards(Drifting(), tmp_path, shard_bytes=40)
 
 
 def test_bad_examples_of_an_iterable_end_it_with_words(tmp_path: Path) -> None:
@@ -378,7 +344,7 @@ def test_bad_examples_of_an_iterable_end_it_with_words(tmp_path: Path) -> None:
         yield np.ones(2)
         raise BadExample("file 1", "is torn")
 
-    with pytest.raises(UserError, match=r"file 1: is torn.*give a sequence"):
+    with pytest.raises(UserError, match=r"stopped: file 1: is torn\. Mend that"):
         write_shards(torn(), tmp_path, ignore_errors=True)
     nan = [np.ones(2), np.array([1, np.nan]), np.zeros(2)]
     shards = write_shards(iter(nan), tmp_path / "nan", ignore_errors=True)
@@ -388,10 +354,10 @@ def test_bad_examples_of_an_iterable_end_it_with_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("odd", "named"),
     [
-        ((np.zeros((4, 5), np.uint8), 1), r"Row 7 is .*\[4, 5\].*row 0 is .*\[4, 4\]"),
-        ((np.zeros((4, 4), np.float32), 1), r"Row 7 is .*float32.*row 0 is .*uint8"),
-        ((np.zeros((4, 4), np.uint8), 0.5), r"Row 7 is .*float64.*row 0 is .*int64"),
-        ({"x": np.zeros((4, 4), np.uint8)}, r"Row 7 is .*dict.*row 0 is .*tuple"),
+        ((np.zeros((4, 5), np.uint8), 1), r"Row 10 is .*\(4, 5\).*others are .*\(4, 4\)"),
+        ((np.zeros((4, 4), np.float32), 1), r"Row 10 is .*float32.*others are .*uint8"),
+        ((np.zeros((4, 4), np.uint8), 0.5), r"Row 10 is .*float64.*others are .*int64"),
+        ({"x": np.zeros((4, 4), np.uint8)}, r"Row 10 is \{'x'.*others are \("),
     ],
     ids=["shape", "type", "scalar", "structure"],
 )
@@ -399,10 +365,10 @@ def test_bad_examples_of_an_iterable_end_it_with_words(tmp_path: Path) -> None:
 def test_an_odd_example_is_named(
     odd: Any, named: str, kind: Callable[[list[Any]], Any], tmp_path: Path
 ) -> None:
-    examples: list[Any] = [(np.zeros((4, 4), np.uint8), 1)] * 10
-    examples[7] = odd
+    examples: list[Any] = [(np.zeros((4, 4), np.uint8), 1)] * 30
+    examples[10] = odd
     with pytest.raises(UserError, match=f"(?s){named}.*resize or pad"):
-        write_shards(kind(examples), tmp_path)
+        write_shards(kind(examples), tmp_path, shard_bytes=240)  # ten examples each
     assert not (tmp_path / "manifest.json").exists()
 
 
@@ -411,11 +377,9 @@ def test_an_odd_example_is_named(
     [
         ([], "no examples"),
         (iter([]), "no examples"),
-        (["a text"], r"type <U6.*TextVectorization"),
-        ([{1: np.ones(2)}], "key 1 of the examples is no string"),
-        ([None], "no arrays"),
-        ((np.ones(3), np.ones(4)), r"it\[0\]: 3, it\[1\]: 4"),
-        ((np.ones(3), 4), r"it\[1\] is array\(4\), not an array"),
+        (["a text"], r"An example is 'str \(\)', but shards hold numbers.*TextVectorization"),
+        ([None], "An example is None, but shards hold numbers"),
+        ([Pair(1, 2)], r"An example is Pair\(x='int64 \(\)'.*named tuples into tuples"),
     ],
 )
 def test_what_cannot_be_written_is_refused(examples: Any, named: str, tmp_path: Path) -> None:
@@ -429,30 +393,10 @@ def test_parts_stay_parts(tmp_path: Path) -> None:
     spoilt.parts = {"train": np.arange(10, 40), "test": np.arange(10)}
     shards = write_shards(spoilt, tmp_path, shard_bytes=160, ignore_errors=True)
     train, validation, test = split(shards, validation=6)
-    assert test[:][1].tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert test[:][1].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert len(validation) == 6
     assert min(train[:][1].min(), validation[:][1].min()) == 10
-    same(shards[0], (np.float64(0), np.int64(0)))
-
-
-def test_few_files_are_open_however_many_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MOST_FILES", 10)
-    x, y = arrays(400)
-    write_shards((x, y), tmp_path / "indexed", shard_bytes=1)
-    assert len(list((tmp_path / "indexed").glob("shard-*"))) == 10
-    shards = write_shards(zip(x, y, strict=True), tmp_path / "stream", shard_bytes=56)
-    files = len(list((tmp_path / "stream").glob("shard-*")))
-    assert 200 < files <= 2 * (64 + 64 + 64)  # 64 + 2 * 64 + 4 * 52 examples
-    same(shards[:], (x, y))
-    open_now = [os.readlink(f"/proc/self/fd/{fd}") for fd in safe_fds()]
-    assert sum(str(tmp_path / "stream") in name for name in open_now) <= 10
-
-
-def safe_fds() -> list[str]:
-    """Return the files that are open, but for that of the listing itself."""
-    return [fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+    same(shards[0], (np.float64(1), np.int64(1)))
 
 
 def test_too_small_a_disk_is_refused_before_anything_is_written(
@@ -460,7 +404,7 @@ def test_too_small_a_disk_is_refused_before_anything_is_written(
 ) -> None:
     full = shutil.disk_usage(tmp_path)._replace(free=1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-    with pytest.raises(UserError, match=r"but writing 40 examples of 56 bytes needs 2\.24kB"):
+    with pytest.raises(UserError, match=r"but writing 40 of 40 examples needs 2\.24kB"):
         write_shards(arrays(), tmp_path / "shards")
     assert not (tmp_path / "shards").exists()
 
@@ -476,7 +420,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
         fsync(number)
 
     monkeypatch.setattr(os, "fsync", fill)
-    with pytest.raises(UserError, match=r"(?s)it is full.*are kept.*run the same again"):
+    with pytest.raises(UserError, match=r"it is full.*run the same again"):
         write_shards(arrays(), tmp_path, shard_bytes=SMALL)
     monkeypatch.setattr(os, "fsync", fsync)
     kept = [tmp_path / f"shard-0000{n}-{leaf}.npy" for n in range(2) for leaf in range(2)]

@@ -48,10 +48,10 @@ class Background:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
 
-    def pause(self) -> None:
+    def pause(self, seconds: float = 0.0) -> None:
         """Say that the job under way is moving, and leave the processor to others for a while."""
         worked = time.monotonic() - self._moved_at
-        self._awaited.wait(timeout=worked / self.FRACTION)
+        self._awaited.wait(timeout=seconds or worked / self.FRACTION)
         self._moved_at = time.monotonic()
 
     def wait(self, *, patience: float | None = None) -> bool:

@@ -28,6 +28,10 @@ FORMAT = 1
 PATIENCE = 120.0
 """Seconds without progress after which a copy to the persistent directory is taken for stalled."""
 
+REST = 0.25
+"""Seconds before a checkpoint is written: the next step has enough to do with writing to new
+buffers, since TensorFlow's own are held here."""
+
 STEP = re.compile(r"step-(\d{8,})\.npz")
 LASTING = re.compile(r"best-[0-9a-f]{16}\.npz")
 
@@ -230,8 +234,8 @@ class Checkpoints:
                 raise thread.error
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        # At once: while TensorFlow's own buffers are held, a step has to write to new ones.
-        arrays = {name: np.array(checkpoint.arrays.pop(name)) for name in [*checkpoint.arrays]}
+        self._writer.pause(REST)
+        arrays = checkpoint.arrays
         lasting, pause = "", self._writer.pause
         facts = checkpoint.facts | {"format": FORMAT, "step": checkpoint.step}
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import numpy as np
@@ -12,33 +14,18 @@ import numpy as np
 from .errors import UserError
 from .examples import BadExample, Examples
 from .files import digest
-from .structures import flatten, map_leaves, walk
-
-MOST_BYTES = 1 << 30
-"""Up to here, arrays are hashed whole, which takes about a second."""
-
-SAMPLED_ROWS = 4096
-"""Rows that stand for each array of larger ones."""
+from .structures import Array, flatten, map_leaves, walk
 
 SAMPLED_EXAMPLES = 64
-"""Examples that stand for a sequence; each may cost the reading of a file."""
-
 LISTED = 20
-"""Bad examples that a message names; it counts the others."""
 
 
 def as_examples(source: Any) -> Examples:
     """Show arrays, a structure of arrays or a sequence as examples, without copying them.
 
     Args:
-        source: `Examples`; or an array, shape (examples, ...); or a tuple or dict of such arrays,
-            nested at will; or anything else with `__len__` and `__getitem__`, such as a list of
-            examples. So a list is a sequence, but within a tuple or dict a structure, as in
-            `([images, tables], labels)`. pandas' tables, tensors and the like are read into
-            memory; a memory-mapped array isn't.
-
-    Raises:
-        UserError: If it is none of these, or its arrays don't belong together.
+        source: `Examples`; an array, shape (examples, ...), or a tuple or dict of such, nested at
+            will, with lists too; or anything else with `__len__` and `__getitem__`, such as a list.
     """
     if isinstance(source, Examples):
         return source
@@ -47,27 +34,20 @@ def as_examples(source: Any) -> Examples:
     if hasattr(source, "__len__") and hasattr(source, "__getitem__"):
         return IndexedExamples(source)
     raise UserError(
-        f"Examples can't be read by index from a {type(source).__name__}. Give arrays, as (x, y),"
-        " or a sequence of examples; what can only be gone through in order, exactrun.write_shards"
-        " turns into such."
+        f"A {type(source).__name__} has no examples by index. Give arrays, as (x, y), or a list;"
+        " what can only be read in order, exactrun.write_shards turns into examples by index."
     )
 
 
 class ArrayExamples(Examples):
     """Show the rows of arrays as examples.
 
-    The fingerprint is the SHA-256 of structure, types, shapes, class names and values. Beyond 1 GiB
-    in all, 4,096 evenly spaced rows of each array stand for its values: others may change unseen.
+    Args:
+        structure: A nested structure of arrays or `Examples`, each of shape (examples, ...).
+        class_names: The name of each class by its index.
 
     Attributes:
         columns: The structure of arrays.
-
-    Args:
-        structure: An array or a nested structure of arrays, each of shape (examples, ...).
-        class_names: The name of each class by its index.
-
-    Raises:
-        UserError: If the arrays differ in length, or hold Python objects other than strings.
     """
 
     def __init__(self, structure: Any, *, class_names: tuple[str, ...] | None = None) -> None:
@@ -77,51 +57,34 @@ class ArrayExamples(Examples):
         )
         lengths = {}
         for path, leaf in walk(self.columns, "it"):
-            if isinstance(leaf, np.ndarray) and not leaf.ndim:
+            array = np.empty(0) if isinstance(leaf, Examples) else leaf
+            plain = not array.dtype.hasobject or all(isinstance(item, str) for item in array.flat)
+            if not (plain and array.ndim):
                 raise UserError(
-                    f"{path} is {leaf!r}, not an array with a row for each example. Turn lists into"
-                    " arrays by np.asarray; give a sequence of examples as a list, not a tuple."
-                )
-            if (
-                isinstance(leaf, np.ndarray)
-                and leaf.dtype.hasobject
-                and not all(isinstance(item, str) for item in leaf.flat)
-            ):
-                raise UserError(
-                    f"{path} is an array of Python objects. Give numbers or strings of one type and"
-                    " shape: np.stack(list) or array.astype(np.float32)."
+                    f"{path} is one value or an array of Python objects. Give arrays of numbers or"
+                    " strings, by np.asarray or np.stack; a sequence of examples as a list."
                 )
             lengths[path] = len(leaf)
         if len(set(lengths.values())) != 1:
-            found = ", ".join(f"{path}: {length:,}" for path, length in lengths.items())
-            raise UserError(
-                "The arrays of a data set need one length, with a row for each example. Found:"
-                f" {found or 'no arrays'}."
-            )
+            found = ", ".join(f"{path}: {rows:,}" for path, rows in lengths.items()) or "no arrays"
+            raise UserError(f"Arrays with a row for each example need one length. Found: {found}.")
         self._length = next(iter(lengths.values()))
 
     def __len__(self) -> int:
         return self._length
 
-    def read(self, rows: np.ndarray) -> Any:
+    def read(self, rows: Array) -> Any:
         return map_leaves(lambda leaf: leaf[rows], self.columns)
 
     @cached_property
     def fingerprint(self) -> str:
-        leaves = flatten(self.columns)
-        whole = sum(getattr(leaf, "nbytes", 0) for leaf in leaves) <= MOST_BYTES
-        arrays = map_leaves(
-            lambda leaf: np.empty(0) if isinstance(leaf, Examples) else leaf, self.columns
-        )
-        parts = [json.dumps([describe(arrays, skip=1), len(self), self.class_names])]
-        for leaf in leaves:
+        parts = [describe(self[:0]), str(len(self)), str(self.class_names)]
+        for leaf in flatten(self.columns):
             if isinstance(leaf, Examples):
                 parts.append(leaf.fingerprint)
-            else:
-                rows = np.arange(len(leaf)) if whole else evenly(len(leaf), SAMPLED_ROWS)
-                step = max(1, (16 << 20) * len(leaf) // max(1, leaf.nbytes))
-                some = (leaf[rows[first : first + step]] for first in range(0, len(rows), step))
-                parts.append(digest(*map(_bytes, some)))
+            else:  # in pieces, as each is copied
+                pieces = np.array_split(leaf, 1 + leaf.nbytes // (16 << 20))
+                parts += [digest(_bytes(piece)) for piece in pieces]
         return digest("\n".join(parts).encode())
 
 
@@ -129,131 +92,91 @@ class IndexedExamples(Examples):
     """Show anything with `__len__` and `__getitem__` as examples.
 
     The fingerprint is the source's own, if it has an attribute of that name; otherwise that of its
-    length, its first example and up to 64 evenly spaced ones.
+    length and up to 64 evenly spaced examples, the first and last among them.
 
-    Args:
-        source: The examples, each an array or scalar or a nested structure of such; all of one
-            structure, and each array of one type and shape, but for the length of strings.
+    An example is an array, a scalar or a nested structure of such; all need the form of the first.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, form: str | None = None) -> None:
         self.class_names = getattr(source, "class_names", None)
-        self.parts = getattr(source, "parts", None)
-        self._source = source
-        self._like: tuple[int, Any] | None = None
+        self._source, self._form = source, form
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def read(self, rows: np.ndarray) -> Any:
-        """Read and stack examples.
-
-        Raises:
-            UserError: If one has another structure, type or shape than the first that was read.
-        """
+    def read(self, rows: Array) -> Any:
         if not len(rows):
             return map_leaves(lambda array: array[:0], self.read(np.array([0])))
         examples = [self._source[row] for row in rows.tolist()]
-        if self._like is None:
-            self._like = (int(rows[0]), describe(map_leaves(np.asarray, examples[0])))
-        return stack(examples, rows.tolist(), self._like)
+        self._form = self._form or describe(examples[0])
+        for row, example in zip(rows, examples, strict=True):
+            require_form(row, describe(example), self._form)
+        return map_leaves(lambda *leaves: np.stack(leaves), *examples)
 
     @cached_property
     def fingerprint(self) -> str:
         own = getattr(self._source, "fingerprint", None)
-        rows = evenly(len(self), SAMPLED_EXAMPLES).tolist()
-        sample = map(self._source.__getitem__, rows)
-        return own if isinstance(own, str) else sampled_fingerprint(len(self), sample)
+        if isinstance(own, str):
+            return own
+        parts = [str(len(self))]
+        for row in evenly(len(self), SAMPLED_EXAMPLES).tolist():
+            try:
+                example = self._source[row]
+            except BadExample as error:
+                example = str(error)
+            arrays = map(np.asarray, flatten(example))
+            parts += [describe(example), *(digest(_bytes(array)) for array in arrays)]
+        return digest("\n".join(parts).encode())
 
 
-def describe(structure: Any, *, skip: int = 0) -> Any:
-    """Return the form of a structure of arrays, as JSON can hold it: [type, shape] for each.
+def describe(example: Any, *, skip: int = 0) -> str:
+    """Return the form of an example, such as `({'a': 'uint8 (4, 4)'}, 'int64 ()')`.
 
-    Args:
-        structure: An example of arrays.
-        skip: First axes of the shapes to leave out: 1 if several examples are stacked.
-
-    Raises:
-        UserError: If a dict has keys that aren't strings.
+    The keys of dicts are in order; the first `skip` axes of each array are left out.
     """
-    if structure is None:
-        return None
-    if isinstance(structure, dict):
-        if odd := [key for key in structure if not isinstance(key, str)]:
-            raise UserError(f"The key {odd[0]!r} of the examples is no string. Name it by one.")
-        return {"dict": {key: describe(part, skip=skip) for key, part in structure.items()}}
-    if isinstance(structure, list | tuple):
-        parts = [describe(part, skip=skip) for part in structure]
-        if fields := getattr(structure, "_fields", None):
-            return {"tuple": parts, "name": type(structure).__name__, "fields": list(fields)}
-        return {"list" if isinstance(structure, list) else "tuple": parts}
-    # Strings are of one type, however long.
-    name = "str" if structure.dtype.kind == "U" else structure.dtype.name
-    return [name, list(structure.shape[skip:])]
+
+    def form(leaf: Any) -> str:
+        array = np.asarray(leaf)
+        # Strings are of one type, however long.
+        name = "str" if array.dtype.kind == "U" else array.dtype.name
+        return f"{name} {array.shape[skip:]}"
+
+    return pformat(map_leaves(form, example), width=1 << 30)
 
 
-def stack(examples: Sequence[Any], rows: Sequence[int], like: tuple[int, Any]) -> Any:
-    """Stack examples along a new first axis.
-
-    Args:
-        examples: At least one.
-        rows: Their indices.
-        like: The row of the example that all have to be like, and what `describe` says of it.
-
-    Raises:
-        UserError: If one is of another form, naming the row.
-    """
-    arrays = [map_leaves(np.asarray, example) for example in examples]
-    for row, array in zip(rows, arrays, strict=True):
-        require_form(f"Row {row}", describe(array), like)
-    return map_leaves(lambda *leaves: np.stack(leaves), *arrays)
-
-
-def require_form(name: str, form: Any, like: tuple[int, Any]) -> None:
-    """Refuse examples, called by that name, that have another form than a row's; see `stack`."""
-    if form != like[1]:
+def require_form(row: int, found: str, form: str) -> None:
+    """Refuse a row whose form, as `describe` tells it, isn't that of the others."""
+    if found != form:
         raise UserError(
-            f"{name} is {json.dumps(form)}, but row {like[0]} is {json.dumps(like[1])}. All"
-            " examples need one structure, and each of its arrays one type and shape: resize or pad"
-            " it, and set its type by np.asarray(value, dtype)."
+            f"Row {row} is {found}, but others are {form}. All need one structure, and one type and"
+            " shape of each array: resize or pad it, and set its type by np.asarray(value, dtype)."
         )
 
 
-def evenly(length: int, most: int) -> np.ndarray:
+def evenly(length: int, most: int) -> Array:
     """Return up to so many evenly spaced rows, the first and last among them, int64."""
     return np.unique(np.linspace(0, length - 1, min(length, most)).astype(np.int64))
 
 
-def sampled_fingerprint(length: int | None, examples: Iterable[Any]) -> str:
-    """Return the SHA-256 of a length, if known, and of some examples, in hexadecimal."""
-    parts = [str(length).encode()]
-    found = iter(examples)
-    while True:
-        try:
-            example = map_leaves(np.asarray, next(found))
-        except StopIteration:
-            return digest(*parts)
-        except BadExample as error:
-            parts.append(str(error).encode())
-        else:
-            parts += [json.dumps(describe(example)).encode(), *map(_bytes, flatten(example))]
-
-
-def listed(bad: Sequence[object]) -> str:
-    """Name up to 20 bad examples, a line for each, and say how many more there are."""
-    lines = [f"\n  {each}" for each in bad[:LISTED]]
-    more = f"\n  … and {len(bad) - LISTED:,} more" if len(bad) > LISTED else ""
-    return "".join(lines) + more
+def leave_out(bad: Sequence[object], what: str, place: Path, *, ignore_errors: bool) -> None:
+    """Refuse what is invalid, naming all of it together, or print that it is left out."""
+    said = f"{len(bad):,} invalid {what} in {place}"
+    lines = "".join(f"\n  {each}" for each in bad[:LISTED])
+    if len(bad) > LISTED:
+        lines += f"\n  … and {len(bad) - LISTED:,} more"
+    if bad and ignore_errors:
+        print(f"{said} are left out:{lines}")
+    elif bad:
+        raise UserError(f"{said}:{lines}\nMend them, or leave them out: ignore_errors=True")
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of classes in order: as numbers if all are, else by the alphabet."""
     distinct = sorted(set(names))
-    if all(name.isascii() and name.isdigit() for name in distinct):
-        distinct.sort(key=int)
-    return tuple(distinct)
+    numbers = all(name.isascii() and name.isdigit() for name in distinct)
+    return tuple(sorted(distinct, key=int) if numbers else distinct)
 
 
-def _bytes(array: np.ndarray) -> bytes:
+def _bytes(array: Array) -> bytes:
     """Return an array's content; that of Python strings, whose bytes are addresses, as JSON."""
     return json.dumps(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()

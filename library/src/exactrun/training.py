@@ -237,7 +237,6 @@ class Training:
         if self._evaluation is not None and self._test is not None:
             callbacks.on_test_begin()
             found = self._test.evaluate(self._evaluation)
-            # Another machine's last digits may differ; what follows from them must not.
             if not self._diverged:
                 require_finite(
                     found.get("loss", 0.0), "val_loss", step=self._step, epoch=self._epoch + 1
