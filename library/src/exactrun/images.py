@@ -123,6 +123,15 @@ def image_directory(
 
     Raises:
         UserError: Naming the files that are no images; or if the directory or a setting is wrong.
+
+    Example:
+        >>> from PIL import Image
+        >>> for kind in ("crow", "swan"):
+        ...     (directory / "birds" / kind).mkdir(parents=True)
+        ...     Image.new("RGB", (80, 70)).save(directory / "birds" / kind / "1.png")
+        >>> birds = exactrun.image_directory(directory / "birds", size=(32, 32))
+        >>> len(birds), birds.class_names, birds[0][0].shape
+        (2, ('crow', 'swan'), (32, 32, 3))
     """
     directory = Path(path)
     sides = [side for side in np.ravel(size).tolist() if isinstance(side, int) and side > 0]

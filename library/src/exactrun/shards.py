@@ -111,6 +111,13 @@ def open_shards(directory: str | Path, *, verify: bool = True) -> Shards:
 
     Raises:
         UserError: If there are no finished shards, or a file isn't the one that was written.
+
+    Example:
+        >>> arrays = {"label": np.arange(6)}
+        >>> _ = exactrun.write_shards(arrays, directory / "shards")  # doctest: +ELLIPSIS
+        /...shards: writing 6 of 6 examples...
+        >>> exactrun.open_shards(directory / "shards")["label"][2:4].tolist()
+        [2, 3]
     """
     place, arrays = Path(directory), []
     try:
@@ -150,6 +157,13 @@ def write_shards(
 
     Raises:
         UserError: Naming the bad examples; or what is wrong with the examples or the directory.
+
+    Example:
+        >>> arrays = np.zeros((100, 8)), np.arange(100)
+        >>> shards = exactrun.write_shards(arrays, directory / "shards")  # doctest: +ELLIPSIS
+        /...shards: writing 100 of 100 examples...
+        >>> shards[3:5][1].tolist(), shards.columns[0].shape
+        ([3, 4], (100, 8))
     """
     place = Path(directory)
     try:

@@ -47,6 +47,12 @@ def split(
 
     Returns:
         The parts as views, the rows of each in their first order.
+
+    Example:
+        >>> arrays = np.zeros((100, 4)), np.arange(100)
+        >>> parts = exactrun.split(arrays, validation=0.1, test=20)
+        >>> [len(part) for part in parts]
+        [70, 10, 20]
     """
     examples = as_examples(source)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:

@@ -40,7 +40,7 @@ def csv_rows(
     classes: bool | None = None,
     ignore_errors: bool = False,
 ) -> CsvRows:
-    """Read a CSV file with a header, commas between its fields, in UTF-8.
+    r"""Read a CSV file with a header, commas between its fields, in UTF-8.
 
     Python's csv module splits it: pandas' parsers lose the lines of rows, and fill up short ones.
 
@@ -55,6 +55,13 @@ def csv_rows(
 
     Raises:
         UserError: Naming the lines of the invalid rows; or what is wrong with the file or a column.
+
+    Example:
+        >>> path = directory / "prices.csv"
+        >>> _ = path.write_text("rooms,price\n2,150\n3,210\n")
+        >>> x, y = exactrun.csv_rows(path, target="price")[1]
+        >>> x.tolist(), float(y)
+        ([3.0], 210.0)
     """
     file = Path(path)
     bad: dict[int, BadExample] = {}
