@@ -48,7 +48,7 @@ class Checkpoint:
     """
 
     step: int
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     lasting: Mapping[str, np.ndarray]
     facts: dict[str, Any]
 
@@ -206,7 +206,7 @@ class Checkpoints:
         training.
 
         Args:
-            checkpoint: The state, which is used up; its arrays must not change any more.
+            checkpoint: The state; its arrays must not change any more.
             wait: Whether to wait until it is on the local disk.
 
         Raises:
@@ -235,7 +235,6 @@ class Checkpoints:
 
     def _write(self, checkpoint: Checkpoint) -> None:
         self._writer.pause(REST)
-        arrays = checkpoint.arrays
         lasting, pause = "", self._writer.pause
         facts = checkpoint.facts | {"format": FORMAT, "step": checkpoint.step}
         try:
@@ -244,7 +243,7 @@ class Checkpoints:
                 if not self._holds(self.directory, lasting):
                     write_archive(self.directory / lasting, checkpoint.lasting, {}, pause=pause)
             path = self.directory / f"step-{checkpoint.step:08}.npz"
-            write_archive(path, arrays, facts | {"lasting": lasting}, pause=pause)
+            write_archive(path, checkpoint.arrays, facts | {"lasting": lasting}, pause=pause)
         except OSError as error:
             self._tell(self.directory, f"Step {checkpoint.step} was not saved", error)
             return

@@ -478,7 +478,7 @@ def _looked_at(examples: Examples) -> Iterator[np.ndarray]:
         root = root.base
     count = len(examples)
     if not isinstance(root, ArrayExamples):
-        yield np.unique(np.linspace(0, count - 1, min(count, SAMPLED_ROWS)).astype(np.int64))
+        yield evenly(count, SAMPLED_ROWS)
         return
     for first in range(0, count, CHUNK_ROWS):
         yield np.arange(first, min(first + CHUNK_ROWS, count))

@@ -54,6 +54,15 @@ class Meter:
         """Return the sums of no step, float64, shape (size,)."""
         return np.zeros(self.size)
 
+    def clear(self) -> None:
+        """Set the metrics to zero, within a step or outside."""
+        for variable in self.variables:
+            variable.assign(tf.zeros(variable.shape, variable.dtype))
+
+    def read(self) -> list[tf.Tensor]:
+        """Return the metrics' variables as they are on this device."""
+        return [tf.convert_to_tensor(variable.value) for variable in self.variables]
+
     def loss(self, increments: np.ndarray) -> float:
         """Return the loss of a step; if it is not among the metrics, the sum of all of them."""
         if self._loss is None:
@@ -188,10 +197,9 @@ class Loop:
 
     def _step(self, data: Data) -> tf.Tensor:
         model = self._model
-        for variable in self._meter.variables:
-            variable.assign(tf.zeros(variable.shape, variable.dtype))
+        self._meter.clear()
         logs = model.train_step(data) if self._training else model.test_step(data)
-        found = [tf.convert_to_tensor(v.value) for v in self._meter.variables]
+        found = self._meter.read()
         logs = logs if isinstance(logs, dict) else {"loss": logs}
         if set(logs) != set(model.get_metrics_result()):
             self.names = sorted(logs)
@@ -220,11 +228,10 @@ def check_metrics(
 
     def measure(*batches: Data) -> list[np.ndarray]:
         def run(*given: Data) -> list[tf.Tensor]:
-            for variable in meter.variables:
-                variable.assign(tf.zeros(variable.shape, variable.dtype))
+            meter.clear()
             for batch in given:
                 model.test_step(batch)
-            return [tf.convert_to_tensor(v.value) for v in meter.variables]
+            return meter.read()
 
         call = functools.partial(devices.strategy.run, run)
         if devices.replicas > 1:  # which can't run eagerly without a warning

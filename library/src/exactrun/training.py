@@ -282,8 +282,11 @@ class Training:
         return [*known, *(v for v in used if id(v.handle) not in handles)]
 
     def _save(self, *, wait: bool) -> None:
+        skipped = not wait and self._checkpoints.busy  # another one follows soon
+        if skipped and self._devices.workers == 1:
+            return
         checkpoint = self._checkpoint()  # by all workers: some variables are read together
-        if self._devices.chief and (wait or not self._checkpoints.busy):
+        if self._devices.chief and not skipped:
             self._checkpoints.save(checkpoint, wait=wait)
 
     def _checkpoint(self) -> Checkpoint:
