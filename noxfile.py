@@ -59,6 +59,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def wheel(session: nox.Session) -> None:
+    """Build the library's wheel, the same bytes everywhere, and put it into the template."""
+    session.install(*nox.project.load_toml(LIBRARY / "pyproject.toml")["build-system"]["requires"])
+    session.run("python", "-m", "tools.wheel")
+
+
+@nox.session(default=False)
 def projects(session: nox.Session) -> None:
     """Run the generated projects' own checks on each pinned runtime's Python (minutes each)."""
     install(session, "projects")
