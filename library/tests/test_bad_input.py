@@ -507,7 +507,7 @@ for name, (given, *words) in {
     "another layer": (lambda: {"model": dense(2), "y": X[:, :2]}, "units: 1 then, 2 now"),
     "frozen layer": (lambda: {"model": dense(trainable=False)}, "trainable: True then, False now"),
     "loss": (lambda: {"model": dense(loss="mae")}, "loss: 'mse' then, 'mae' now"),
-    "learning rate": (lambda: {"model": dense(optimizer=optimizers.SGD(0.5))}, "learning_rate: 0.0", "then, 0.5 now"),
+    "learning rate": (lambda: {"model": dense(optimizer=optimizers.SGD(0.5))}, "learning_rate: 0.01 then, 0.5 now"),
     "optimizer": (lambda: {"model": dense(optimizer="adam")}, "SGD' then, ", "Adam' now"),
     "metric": (lambda: {"model": dense(metrics=["mae"])}, "metrics", "'nothing' then, 'mae' now"),
     "class weights": (lambda: {"model": classes(), "y": KINDS, "class_weight": {0: 2.0}}, "class_weight", "then, ", "2.0 now"),

@@ -33,8 +33,8 @@ def write_archive(
     facts: dict[str, Any],
     *,
     pause: Callable[[], None] = lambda: None,
-) -> int:
-    """Write arrays and facts so that the file is whole or absent; return its size in bytes.
+) -> None:
+    """Write arrays and facts so that the file is whole or absent.
 
     Args:
         path: The file.
@@ -62,12 +62,10 @@ def write_archive(
             file.write(digest)
             file.flush()
             os.fsync(file.fileno())
-            size = file.tell()
     except OSError:
         partial.unlink(missing_ok=True)  # gives a full disk its space back
         raise
     partial.replace(path)
-    return size
 
 
 def read_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -78,9 +76,8 @@ def read_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         OSError: If it can't be read.
     """
     verify_archive(path)
+    facts = read_facts(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            facts = json.loads(archive.read(FACTS))
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files if name != FACTS}
     except (ValueError, KeyError, zipfile.BadZipFile) as error:  # not this library's file

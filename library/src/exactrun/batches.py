@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from .distribution import Devices
 from .errors import UserError
-from .examples import Examples, Subset
+from .examples import Examples, root_of
 from .files import digest
 from .sources import ArrayExamples
 from .structures import flatten, map_leaves, rebuild
@@ -30,12 +30,6 @@ class ExampleBatches:
     """Training batches of examples that are read by index.
 
     The examples that don't fill a last batch wait for another epoch, as with `drop_remainder`.
-
-    Args:
-        examples: What to learn from.
-        batch_size: Examples per step, of all devices together.
-        seed: Chooses the order.
-        class_weight: Weight of each class index, as in Keras.
     """
 
     def __init__(
@@ -52,13 +46,13 @@ class ExampleBatches:
         self._gather = _Gather(examples, class_weight=class_weight)
         self._stream: Any = None
 
-    def specs(self, batch: int | None) -> Data:
-        """Return the TensorSpecs of a batch of that many rows."""
-        return self._gather.specs(batch)
+    def specs(self) -> Data:
+        """Return the TensorSpecs of a batch; its rows are not fixed."""
+        return self._gather.specs()
 
     def first(self, count: int) -> Data:
         """Return the first examples, at most `count`, as arrays."""
-        return self._gather.read_structure(np.arange(min(count, len(self.examples))))
+        return self._gather.first(count)
 
     def stream(self, devices: Devices, *, epoch: int, batch: int, epochs: int) -> Any:
         """Return an iterator over the batches from there on; it goes on through all epochs."""
@@ -107,55 +101,47 @@ class DatasetBatches:
     Args:
         function: Takes the epoch, from 0 on; returns a finite `tf.data.Dataset` of batches, always
             the same one for the same epoch.
-
-    Raises:
-        UserError: If it returns something else.
+        epochs: Of the run; with several, the second one is looked at, too.
     """
 
+    examples = None
     SAMPLED = 4096
     """Elements of each tensor that its digest is made of, evenly spaced."""
 
-    def __init__(self, function: Callable[[int], Any]) -> None:
+    def __init__(self, function: Callable[[int], Any], *, epochs: int) -> None:
         self._function = function
-        data = function(0)
-        count = int(data.cardinality())
-        if count < 1:
-            what = {
-                int(tf.data.UNKNOWN_CARDINALITY): "doesn't know how many batches it has; add"
-                " .apply(tf.data.experimental.assert_cardinality(steps_per_epoch))",
-            }.get(count, "is empty")
+        data = self._data(0)
+        self.steps_per_epoch, self._spec = _form(data)
+        if self.steps_per_epoch < 1:
+            what = "is empty"
+            if self.steps_per_epoch == tf.data.UNKNOWN_CARDINALITY:
+                what = (
+                    "doesn't know how many batches it has; add"
+                    " .apply(tf.data.experimental.assert_cardinality(steps_per_epoch))"
+                )
             raise UserError(f"The tf.data.Dataset that x(0) returned {what}.")
-        self.steps_per_epoch = count
-        self._spec = as_data(data.element_spec)
-        self.batch_size = tf.nest.flatten(self._spec, expand_composites=True)[0].shape[0]
-        self.fingerprint = digest(repr((self._spec, count)).encode())
+        self.batch_size = flatten(self._spec)[0].shape[0]
+        self.fingerprint = digest(repr((self._spec, self.steps_per_epoch)).encode())
         self._digests: dict[tuple[int, int], int] = {}
         self._stream: Any = None
         self._epoch = -1
+        if epochs > 1:
+            self._data(1)
 
-    def specs(self, batch: int | None) -> Data:
+    def specs(self) -> Data:
         """Return the TensorSpecs of a batch."""
         return self._spec
 
     def first(self, count: int) -> Data:
         """Return the first rows of the first batch, at most `count`, as arrays."""
-        data = as_data(next(iter(self._function(0))))
-        return map_leaves(lambda tensor: tensor[:count].numpy(), data)  # type: ignore[no-any-return]
+        return _first_rows(self._data(0), count)
 
     def stream(self, devices: Devices, *, epoch: int, batch: int, epochs: int) -> Any:
         """Return an iterator over the batches of one epoch from there on."""
         if epoch != self._epoch:
             self._epoch = epoch
-            data = self._function(epoch)
-            if int(data.cardinality()) != self.steps_per_epoch or not _same_form(
-                as_data(data.element_spec), self._spec
-            ):
-                raise UserError(
-                    f"x({epoch}) returned {int(data.cardinality())} batches of"
-                    f" {data.element_spec}, but x(0) {self.steps_per_epoch} of {self._spec}. Every"
-                    " epoch has to have the same number of batches, of the same form."
-                )
-            recorded = data.enumerate().map(
+            data = self._data(epoch).enumerate()
+            recorded = data.map(
                 lambda index, *parts: (index, self._record(epoch, index, parts)),
                 num_parallel_calls=1,
             )
@@ -177,11 +163,7 @@ class DatasetBatches:
         return self._stream
 
     def check(self, epoch: int, batch: int, recorded: str) -> None:
-        """Compare the batches that were passed over with those of the session before.
-
-        Raises:
-            UserError: If they differ.
-        """
+        """Refuse if the batches that were passed over differ from the session before's."""
         if recorded and self.digest(epoch, batch) != recorded:
             raise UserError(
                 f"x({epoch}) gave other batches than in the session before: it is not a function of"
@@ -195,11 +177,32 @@ class DatasetBatches:
         numbers = [self._digests[epoch, index] for index in range(batch)]
         return digest(np.array(numbers, np.int64).tobytes())
 
+    def _data(self, epoch: int) -> tf.data.Dataset:
+        """Return an epoch's data set, with words for what the user's function does wrong."""
+        takes = "A function given as x takes the epoch, from 0 on, and returns a tf.data.Dataset."
+        try:
+            data = self._function(epoch)
+        except Exception as error:
+            raise UserError(
+                f"x({epoch}) raised {type(error).__name__}: {error}. {takes}"
+            ) from error
+        if not isinstance(data, tf.data.Dataset):
+            raise UserError(f"x({epoch}) returned {type(data).__name__}. {takes}")
+        require_batches(data, f"x({epoch})")
+        if epoch and repr(_form(data)) != repr((self.steps_per_epoch, self._spec)):
+            count, spec = _form(data)
+            raise UserError(
+                f"x({epoch}) returned {count} batches of {spec}, but x(0) {self.steps_per_epoch} of"
+                f" {self._spec}. Every epoch has to have the same number of batches, of the same"
+                " form."
+            )
+        return data
+
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _record(self, epoch: int, index: tf.Tensor, parts: Any) -> Data:
-        data = as_data(parts if len(parts) > 1 else parts[0])
+        data = _as_elements(*parts)
         sampled = []
-        for tensor in tf.nest.flatten(data, expand_composites=True):
+        for tensor in tf.nest.flatten(data):
             flat = tf.reshape(tensor, [-1])
             stride = tf.maximum(tf.size(flat) // self.SAMPLED, 1)
             sampled.append(tf.io.serialize_tensor(flat[::stride]))
@@ -225,35 +228,36 @@ class EvaluationBatches:
         batch_size: Of the examples.
     """
 
-    def __init__(self, source: Examples | tf.data.Dataset, *, batch_size: int) -> None:
+    def __init__(self, source: Any, *, batch_size: int) -> None:
         self._source, self._batch_size = source, batch_size
-        if isinstance(source, Examples):
-            self._gather = _Gather(source)
-            self.batches: int | None = -(-len(source) // batch_size)
-            self.fingerprint = source.fingerprint
+        self.examples = source if isinstance(source, Examples) else None
+        if self.examples is not None:
+            self._gather = _Gather(self.examples)
+            self.batches: int | None = -(-len(self.examples) // batch_size)
+            self.fingerprint = self.examples.fingerprint
         else:
-            count = int(source.cardinality())
+            count, spec = int(source.cardinality()), source.element_spec
             self.batches = count if count >= 0 else None
-            self.fingerprint = digest(repr((source.element_spec, count)).encode())
+            self.fingerprint = digest(repr((spec, count)).encode())
+            self._specs = map_leaves(
+                lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), as_data(spec)
+            )
 
     def specs(self) -> Data:
         """Return the TensorSpecs of a batch; its rows are not fixed."""
-        if isinstance(self._source, Examples):
-            return self._gather.specs(None)
-        return tf.nest.map_structure(_without_rows, as_data(self._source.element_spec))  # type: ignore[no-any-return]
+        return self._specs if self.examples is None else self._gather.specs()
 
     def first(self, count: int) -> Data:
         """Return the first rows, at most `count`, as arrays."""
-        if isinstance(self._source, Examples):
-            return self._gather.read_structure(np.arange(min(count, len(self._source))))
-        data = as_data(next(iter(self._source)))
-        return map_leaves(lambda tensor: tensor[:count].numpy(), data)  # type: ignore[no-any-return]
+        if self.examples is None:
+            return _first_rows(self._source, count)
+        return self._gather.first(count)
 
     def shared_steps(self, devices: Devices) -> int:
         """Return how many steps take a different batch on each device; later ones don't."""
-        if not isinstance(self._source, Examples):
+        if self.examples is None:
             return 0
-        return len(self._source) // self._batch_size // devices.replicas
+        return len(self.examples) // self._batch_size // devices.replicas
 
     def steps(self, devices: Devices) -> int | None:
         """Return how many steps it takes to see all batches; None if that is not known."""
@@ -264,9 +268,7 @@ class EvaluationBatches:
         """Return an iterator over one pass."""
 
         def make(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            source = self._source
-            if isinstance(source, Examples):
-                assert self.batches is not None
+            if self.examples is not None:
                 shared = self.shared_steps(devices) * devices.replicas
                 own = np.arange(shared).reshape(-1, devices.workers, devices.own)
                 # What can't be shared evenly, every device computes; it is counted once.
@@ -274,7 +276,7 @@ class EvaluationBatches:
                 order = np.concatenate([own[:, context.input_pipeline_id].ravel(), rest])
                 data = tf.data.Dataset.from_tensor_slices(order).map(self._batch)
             else:
-                data = source.map(lambda *parts: as_data(parts if len(parts) > 1 else parts[0]))
+                data = self._source.map(_as_elements)
                 if devices.own > 1:
                     data = data.flat_map(
                         lambda *parts: tf.data.Dataset.from_tensors(parts).repeat(devices.own)
@@ -286,10 +288,14 @@ class EvaluationBatches:
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def _batch(self, index: tf.Tensor) -> Data:
-        assert isinstance(self._source, Examples)
+        assert self.examples is not None
         first = index * self._batch_size
-        rows = tf.range(first, tf.minimum(first + self._batch_size, len(self._source)))
-        return self._gather(rows)
+        return self._gather(
+            tf.range(first, tf.minimum(first + self._batch_size, len(self.examples)))
+        )
+
+
+Batches = ExampleBatches | DatasetBatches | EvaluationBatches
 
 
 class _Gather:
@@ -306,11 +312,7 @@ class _Gather:
         self, examples: Examples, *, class_weight: Mapping[int, float] | None = None
     ) -> None:
         self._examples, self._class_weight = examples, class_weight
-        self._floatx = (
-            np.dtype(keras.config.floatx())
-            if keras.config.floatx() != "bfloat16"
-            else np.dtype("float32")
-        )
+        self._floatx = floatx()
         self._form = self.read_structure(np.zeros(1, np.int64))
         self._leaves = flatten(self._form)
         self._tensors = None
@@ -320,17 +322,20 @@ class _Gather:
                 every = flatten(self.read_structure(np.arange(len(examples))))
                 self._tensors = [tf.constant(array) for array in every]
 
+    def first(self, count: int) -> Data:
+        """Return the first rows, at most `count`."""
+        return self.read_structure(np.arange(min(count, len(self._examples))))
+
     def read_structure(self, rows: np.ndarray) -> Data:
         """Return the rows as `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
-        data = as_data(self._examples.read(rows))
-        data = map_leaves(self._cast, data)
+        data: Data = map_leaves(self._cast, as_data(self._examples.read(rows)))
         if self._class_weight is not None:
             data = (*data, weights_of_classes(data[1], self._class_weight))
         return data
 
-    def specs(self, batch: int | None) -> Data:
+    def specs(self) -> Data:
         leaves = (
-            tf.TensorSpec([batch, *leaf.shape[1:]], _tensor_type(leaf)) for leaf in self._leaves
+            tf.TensorSpec([None, *leaf.shape[1:]], _tensor_type(leaf)) for leaf in self._leaves
         )
         return rebuild(self._form, leaves)  # type: ignore[no-any-return]
 
@@ -350,11 +355,13 @@ class _Gather:
 
     def _cast(self, array: np.ndarray) -> np.ndarray:
         array = np.asarray(array)
-        return (
-            array.astype(self._floatx)
-            if array.dtype.kind == "f" and array.dtype != self._floatx
-            else array
-        )
+        return array.astype(self._floatx, copy=False) if array.dtype.kind == "f" else array
+
+
+def floatx() -> np.dtype[Any]:
+    """Return the type of NumPy's in which numbers with a fraction reach the model."""
+    name: str = keras.config.floatx()
+    return np.dtype(name.replace("bfloat16", "float32"))
 
 
 def weights_of_classes(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
@@ -374,10 +381,34 @@ def weights_of_classes(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
     return table[classes]
 
 
+def require_batches(data: tf.data.Dataset, name: str) -> None:
+    """Refuse a data set whose elements are no batches of tensors, calling it by this name."""
+    leaves = flatten(as_data(data.element_spec))
+    if odd := [leaf for leaf in leaves if not isinstance(leaf, tf.TensorSpec)]:
+        raise UserError(
+            f"{name} gives {type(odd[0]).__name__.removesuffix('Spec')}s; it must give tensors. Use"
+            " .padded_batch(32) for rows of different lengths, tf.sparse.to_dense for sparse ones."
+        )
+    if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise UserError(f"{name} has no end; add .take(steps) to the data set.")
+    rows = {0 if leaf.shape.rank == 0 else leaf.shape[:1][0] for leaf in leaves} - {None}
+    if 0 in rows or len(rows) > 1:
+        shapes = ", ".join(str(leaf.shape) for leaf in leaves)
+        raise UserError(
+            f"{name} gives {shapes}, which are no batches with a row for each example: add"
+            " .batch(32)."
+        )
+
+
 def as_data(parts: Any) -> Data:
     """Return what a data set or an example holds as `(x,)`, `(x, y)` or `(x, y, sample_weight)`."""
     data = parts if isinstance(parts, tuple) and not hasattr(parts, "_fields") else (parts,)
     return tuple(_without_lists(part) for part in data if part is not None)
+
+
+def _as_elements(*parts: Any) -> Data:
+    """Return what a data set passes to a mapped function in the same form."""
+    return as_data(parts if len(parts) > 1 else parts[0])
 
 
 def _without_lists(structure: Any) -> Any:
@@ -391,11 +422,10 @@ def _without_lists(structure: Any) -> Any:
 
 def _in_memory(examples: Examples) -> bool:
     """Tell whether examples are arrays that are not mapped from a disk."""
-    while isinstance(examples, Subset):
-        examples = examples.base
-    if not isinstance(examples, ArrayExamples):
+    root = root_of(examples)
+    if not isinstance(root, ArrayExamples):
         return False
-    for leaf in flatten(examples.columns):
+    for leaf in flatten(root.columns):
         while isinstance(leaf, np.ndarray):
             leaf = leaf.base
         if isinstance(leaf, Examples | mmap.mmap):
@@ -407,16 +437,17 @@ def _tensor_type(array: np.ndarray) -> tf.DType:
     return tf.string if array.dtype.kind in "USO" else tf.as_dtype(array.dtype)
 
 
-def _without_rows(spec: tf.TensorSpec) -> tf.TensorSpec:
-    return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
+def _form(data: tf.data.Dataset) -> tuple[int, Data]:
+    return int(data.cardinality()), as_data(data.element_spec)
+
+
+def _first_rows(data: tf.data.Dataset, count: int) -> Data:
+    first = as_data(next(iter(data)))
+    return map_leaves(lambda tensor: tensor[:count].numpy(), first)  # type: ignore[no-any-return]
 
 
 def _forget_rows(tensor: tf.Tensor) -> tf.Tensor:
     return tf.compat.v1.placeholder_with_default(tensor, [None, *tensor.shape[1:]])
-
-
-def _same_form(one: Data, other: Data) -> bool:
-    return repr(one) == repr(other)
 
 
 def _distribute(devices: Devices, make: Callable[[Any], tf.data.Dataset]) -> Any:

@@ -34,6 +34,7 @@ buffers, since TensorFlow's own are held here."""
 
 STEP = re.compile(r"step-(\d{8,})\.npz")
 LASTING = re.compile(r"best-[0-9a-f]{16}\.npz")
+PARTIAL = re.compile(r"\..*\.npz\.partial")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +83,11 @@ class Checkpoints:
         places = [self.directory, *([Path(persistent)] if persistent is not None else [])]
         self.places = list(dict.fromkeys(places))
         self._max_to_keep = max_to_keep
-        self._good: dict[Path, set[str]] = {place: set() for place in self.places}
+        self._verified: set[Path] = set()
         self._writer = Background("exactrun-checkpoint")
         self._copier = Background("exactrun-upload")
         self._damaged: list[tuple[Path, str]] = []
         self._uncopied: tuple[Path, str] | None = None
-        self._whole: set[Path] = set()
         self._faults: dict[Path, str] = {}
 
     @property
@@ -128,7 +128,7 @@ class Checkpoints:
             except Damaged as error:
                 self._damaged.append((place / name, str(error)))
                 continue
-            self._good[place].add(name)
+            self._verified.add(place / name)
             if place == self.directory and (name, self.places[-1]) not in found:
                 self._uncopied = (place / name, facts["lasting"])
             return Checkpoint(step=facts["step"], arrays=arrays, lasting=lasting, facts=facts)
@@ -143,11 +143,7 @@ class Checkpoints:
         return None
 
     def set_damaged_aside(self) -> None:
-        """Rename what `newest` found damaged, with a message, and delete half-written files.
-
-        Raises:
-            UserError: If a place can't be written.
-        """
+        """Rename what `newest` found damaged, with a message, and delete half-written files."""
         for path, why in self._damaged:
             aside = path.with_name(f"{path.name}.damaged")
             print(f"A checkpoint is damaged and set aside as {aside.name}: {why}.", flush=True)
@@ -158,9 +154,8 @@ class Checkpoints:
         self._damaged.clear()
         for place in self.places:
             try:
-                for name in names_in(place):
-                    if name.startswith(".") and name.endswith(".npz.partial"):
-                        discard(place / name)
+                for name in filter(PARTIAL.fullmatch, names_in(place)):
+                    discard(place / name)
             except OSError as error:
                 raise _unwritable(place, error) from error
 
@@ -171,11 +166,7 @@ class Checkpoints:
             self._copier.submit(lambda: self._copy(path, lasting))
 
     def require_writable(self) -> None:
-        """Refuse places that can't be written to.
-
-        Raises:
-            UserError: Naming the place, the reason and what works.
-        """
+        """Refuse places that can't be written to, and leave no directory behind."""
         made: list[Path] = []
         for place in self.places:
             trial = place / ".trial.npz.partial"
@@ -255,10 +246,10 @@ class Checkpoints:
         """Copy a checkpoint to the persistent place, what it refers to first."""
         place = self.places[1]
         try:
-            for name in [lasting, path.name] if lasting else [path.name]:
-                if name == path.name or not self._holds(place, name):
-                    copy_verified(self.directory / name, place, moved=self._copier.pause)
-                    self._whole.add(place / name)
+            if lasting and not self._holds(place, lasting):
+                copy_verified(self.directory / lasting, place, moved=self._copier.pause)
+                self._verified.add(place / lasting)
+            copy_verified(path, place, moved=self._copier.pause)
         except OSError as error:
             # If it was deleted here, since a newer one is written, that one is copied next.
             if path.exists() or not isinstance(error, FileNotFoundError):
@@ -267,9 +258,14 @@ class Checkpoints:
         self._saved(place, path.name)
 
     def _saved(self, place: Path, name: str) -> None:
-        self._good[place].add(name)
+        self._verified.discard(place / name)
         try:
+            verify_archive(place / name)
+            self._verified.add(place / name)
             self._prune(place)
+        except Damaged as error:
+            print(f"{error}. Older checkpoints in {place} are not deleted.", flush=True)
+            return
         except OSError as error:
             self._tell(place, "Old checkpoints were not deleted", error)
             return
@@ -285,14 +281,6 @@ class Checkpoints:
 
         Damaged files don't count: they never push out good ones.
         """
-        good = self._good[place]
-        newest = max(good, key=_step)
-        try:
-            verify_archive(place / newest)
-        except Damaged as error:
-            good.discard(newest)
-            print(f"{error}. Older checkpoints in {place} are not deleted.", flush=True)
-            return
         names = names_in(place)
         steps = sorted(filter(STEP.fullmatch, names), key=_step, reverse=True)
         usable = (name for name in steps if self._is_good(place, name))
@@ -301,7 +289,6 @@ class Checkpoints:
             return
         for name in steps[steps.index(kept[-1]) + 1 :]:
             self._delete(place / name)
-            good.discard(name)
         if any(map(LASTING.fullmatch, names)):
             # Newer ones that this session has not verified may refer to something, too.
             used = {_lasting_of(place / name) for name in _steps(place)}
@@ -311,6 +298,7 @@ class Checkpoints:
 
     def _delete(self, path: Path) -> None:
         """Delete a file, and leave its content to a copy that is being made of it."""
+        self._verified.discard(path)
         if path.parent == self.places[-1]:
             discard(path)
         else:
@@ -318,27 +306,22 @@ class Checkpoints:
 
     def _is_good(self, place: Path, name: str) -> bool:
         """Tell whether a checkpoint can be used; one of an earlier session is read, once."""
-        if name not in self._good[place]:
-            try:
-                verify_archive(place / name)
-            except Damaged:
-                return False
-            if (lasting := _lasting_of(place / name)) and not self._holds(place, lasting):
-                return False
-            self._good[place].add(name)
-        return True
+        if not self._holds(place, name):
+            return False
+        lasting = _lasting_of(place / name)
+        return not lasting or self._holds(place, lasting)
 
     def _holds(self, place: Path, name: str) -> bool:
-        """Tell whether a lasting file is there and whole; one that isn't is to be written again."""
+        """Tell whether a file is there and whole; one that isn't is to be written again."""
         path = place / name
         if name not in names_in(place):
             return False
-        if path not in self._whole:
+        if path not in self._verified:
             try:
                 verify_archive(path)
             except Damaged:
                 return False
-            self._whole.add(path)
+            self._verified.add(path)
         return True
 
     def _read_lasting(self, name: str, *, near: Path) -> dict[str, np.ndarray]:

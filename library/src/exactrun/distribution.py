@@ -26,18 +26,12 @@ State = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 class Devices:
-    """The devices of a strategy, and what the workers tell each other.
-
-    Args:
-        strategy: Of the model.
+    """The devices of a model's strategy, and what the workers tell each other.
 
     Attributes:
         replicas: Devices that share each batch, of all workers.
         workers: Processes that train together.
         worker: Index of this one; 0 is the chief, the only one that writes.
-
-    Raises:
-        UserError: If it is a strategy that can't be used.
     """
 
     HEALTH_SECONDS = 10.0
@@ -98,6 +92,10 @@ class Devices:
         ).numpy()
         return summed
 
+    def any_worker(self, says: bool) -> bool:
+        """Tell every worker whether one of them says so; all of them have to call it."""
+        return bool(self.sum_over_workers(np.array([float(says)]))[0])
+
     def from_chief(self, values: np.ndarray) -> np.ndarray:
         """Return what the chief holds; all workers have to call it, and get the same."""
         return self.sum_over_workers(values if self.chief else np.zeros_like(values))
@@ -122,34 +120,22 @@ class Devices:
 
     @contextmanager
     def faults_told(self) -> Iterator[None]:
-        """Have every worker end if one of them refuses: the others would wait for it.
-
-        Raises:
-            UserError: With this worker's own fault, or saying that another one has one.
-        """
+        """Have every worker end if one of them refuses: the others would wait for it."""
         fault: UserError | None = None
         try:
             yield
         except UserError as error:
             fault = error
-        faults = self.sum_over_workers(np.array([float(fault is not None)]))[0]
-        if faults:
+        if self.any_worker(fault is not None):
             self._let_others_hear()
-        if fault is not None:
-            raise fault
-        if faults:
-            raise UserError("Another worker can't train, and says why in its own output.")
+            other = "Another worker can't train, and says why in its own output."
+            raise fault or UserError(other)
 
     def require_identical(self, identity: dict[str, Any]) -> None:
-        """Refuse to train if the workers have different identities; all have to call it.
-
-        Raises:
-            UserError: On every worker.
-        """
+        """Refuse on every worker if they have different identities; all have to call it."""
         text = digest(json.dumps(identity, sort_keys=True).encode())
         own = np.frombuffer(text.encode(), np.uint8).astype(np.int32)
-        differs = float((self.from_chief(own) != own).any())
-        if self.sum_over_workers(np.array([differs]))[0]:
+        if self.any_worker(bool((self.from_chief(own) != own).any())):
             self._let_others_hear()
             raise UserError(
                 "The workers have different data, settings or models. Start the same program, with"
@@ -179,11 +165,7 @@ class Devices:
 
     @contextmanager
     def losses_told(self) -> Iterator[None]:
-        """Turn what TensorFlow raises when a worker went away into words.
-
-        Raises:
-            UserError: If another worker died, hangs, or can't be reached.
-        """
+        """Say in words that another worker died, hangs or can't be reached."""
         try:
             yield
         except tf.errors.OpError as error:
@@ -195,27 +177,17 @@ class Devices:
             ) from error
 
 
-def gradients_summed_once(optimizer: Any, replicas: int) -> Any:
-    """Return a context in which an optimizer gets the gradient of the whole batch.
+@contextmanager
+def gradients_summed_once(optimizer: Any, replicas: int) -> Iterator[None]:
+    """Have an optimizer get the gradient of the whole batch, while a step is traced.
 
     Keras clips the gradient of each device and adds up afterwards, and looks for infinities, under
     float16, on each device alone. Here the gradients are added up first, so that several devices
-    do what one does; and only once.
-
-    Args:
-        optimizer: Of the model.
-        replicas: Devices that share each batch; with one, nothing is changed.
+    do what one does; and only once. With one replica, nothing is changed.
     """
-    return _gradients_summed_once(optimizer) if replicas > 1 else _nothing()
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _gradients_summed_once(optimizer: Any) -> Iterator[None]:
+    if replicas == 1:
+        yield
+        return
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     apply = optimizer.apply
 
@@ -225,7 +197,6 @@ def _gradients_summed_once(optimizer: Any) -> Iterator[None]:
         summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
         return apply([None if g is None else next(summed) for g in gradients], trainable_variables)
 
-    # On the instances, while the step is traced.
     optimizer.__dict__["apply"] = apply_sum
     inner.__dict__["_all_reduce_sum_gradients"] = list
     try:

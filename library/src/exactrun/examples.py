@@ -87,6 +87,13 @@ class Subset(Examples):
         return digest(self.base.fingerprint.encode(), self.rows.tobytes())
 
 
+def root_of(examples: Examples) -> Examples:
+    """Return the examples that a subset, or a subset of a subset, shows."""
+    while isinstance(examples, Subset):
+        examples = examples.base
+    return examples
+
+
 class BadExample(ValueError):
     """Say that one example can't be read, while others can.
 

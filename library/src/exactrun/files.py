@@ -8,9 +8,9 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -62,14 +62,21 @@ def names_in(directory: Path) -> list[str]:
         return []
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never half of it."""
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
+    """Open a file to be written so that a reader sees the old one or the new one, never half."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    with partial.open(mode, **options) as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file as `whole_file` does, in UTF-8."""
+    with whole_file(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
 
 
 def copy_verified(

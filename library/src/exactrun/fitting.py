@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import os
-import reprlib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from .batches import DatasetBatches, EvaluationBatches, ExampleBatches, as_data
 from .callbacks import Callbacks, History, check_callbacks
 from .checkpoints import Checkpoints
 from .checks import (
-    as_arrays,
     build,
     check_batch_size,
-    check_class_weight,
-    check_dataset,
     check_evaluation,
     check_model,
     check_settings,
     check_trainable,
-    check_values,
-    misfits_told,
-    part_names,
-    unreadable_told,
 )
+from .data_checks import check_values, misfits_told
 from .distribution import Devices
 from .errors import UserError
-from .examples import Examples
 from .identity import (
     describe,
     describe_compile,
@@ -39,12 +28,10 @@ from .identity import (
     python_version,
     remember_learning_rates,
 )
-from .sources import as_examples
-from .steps import Meter, check_metrics
-from .training import CHECKED_EXAMPLES, Training
+from .inputs import checkpoints_in, evaluation_batches, training_batches, validation_batches
+from .steps import check_metrics
+from .training import Training
 from .version import __version__
-
-Source = Examples | Callable[[int], tf.data.Dataset] | Any
 
 
 def fit(
@@ -134,14 +121,18 @@ def fit(
         with devices.faults_told():
             own = check_callbacks(callbacks)
             check_model(model, replicas=devices.replicas, training=True)
-            checkpoints = _checkpoints(checkpoint_dir, max_to_keep)
-            batches = _training_batches(
-                x, y, sample_weight, model, batch_size, epochs, seed=seed, class_weight=class_weight
+            checkpoints = checkpoints_in(checkpoint_dir, max_to_keep)
+            batches = training_batches(
+                model,
+                (x, y, sample_weight),
+                batch_size=batch_size,
+                epochs=epochs,
+                seed=seed,
+                class_weight=class_weight,
             )
-            evaluation = test = None
+            evaluation = validate = None
             if validation_data is not None:
-                parts = _parts(validation_data)
-                evaluation = _evaluation_batches(*parts, batch_size, "validation_data")
+                evaluation = validation_batches(validation_data, batch_size)
             whole = {
                 "python": python_version(),
                 "library": __version__,
@@ -156,19 +147,18 @@ def fit(
             }
         devices.require_identical(whole)
         with devices.faults_told():
-            build(model, batches.specs(None), "x")
-            check_batch_size(batches, devices)
+            build(model, batches.specs(), "x")
+            check_batch_size(batches, devices.replicas)
             check_trainable(model)
             check_values(model, batches, "x")
             if evaluation is not None:
-                test = check_evaluation(model, devices, evaluation, "validation_data")
+                validate = check_evaluation(model, devices, evaluation, "validation_data")
             whole["model"] = describe_model(model)
-        with misfits_told(model, batches.specs(None), "x"):
+        with misfits_told(model, batches.specs(), "x"):
             training = Training(
                 model,
                 batches,
-                evaluation,
-                test,
+                validate=validate,
                 devices=devices,
                 checkpoints=checkpoints,
                 identity=whole,
@@ -176,17 +166,18 @@ def fit(
                 save_interval_secs=float(save_interval_secs),
                 verbose=verbose,
             )
+        told = Callbacks(
+            own,
+            model=model,
+            devices=devices,
+            epochs=int(epochs),
+            steps=batches.steps_per_epoch,
+            verbose=verbose,
+        )
         try:
-            told = Callbacks(
-                own,
-                model=model,
-                devices=devices,
-                epochs=int(epochs),
-                steps=batches.steps_per_epoch,
-                verbose=verbose,
-            )
             return training.run(told, max_time_secs=max_time_secs)
         finally:
+            told.end()
             remember_learning_rates(model)
 
 
@@ -225,18 +216,11 @@ def evaluate(
     devices = Devices(model.distribute_strategy)
     with devices.losses_told(), devices.faults_told():
         check_model(model, replicas=devices.replicas, training=False)
-        batches = _evaluation_batches(x, y, sample_weight, batch_size, "x")
-        loop = check_evaluation(model, devices, batches, "x")
-        state = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
-
-        def reset() -> None:
-            for variable, value in state:
-                variable.assign(value)
-
+        batches = evaluation_batches(x, y, sample_weight, batch_size, "x")
+        measure = check_evaluation(model, devices, batches, "x")
         with misfits_told(model, batches.specs(), "x"):
-            check_metrics(model, Meter(model), devices, batches.first(CHECKED_EXAMPLES), reset)
-            reset()
-            return loop.evaluate(batches)
+            check_metrics(model, devices, batches, model.non_trainable_variables)
+            return measure()
 
 
 def _require_model(model: Any) -> None:
@@ -248,165 +232,3 @@ def _require_model(model: Any) -> None:
     if not isinstance(model, keras.Model):
         what = f"the class {model.__name__}" if isinstance(model, type) else type(model)
         raise UserError(f"model is {what}; it must be a keras.Model, built and compiled.")
-
-
-def _checkpoints(given: Any, max_to_keep: int) -> Checkpoints:
-    if isinstance(given, Checkpoints):
-        found = given
-        if max_to_keep != 2:
-            raise UserError(
-                "checkpoint_dir is exactrun.Checkpoints, which has a max_to_keep of its own: give"
-                f" {max_to_keep!r} there."
-            )
-    else:
-        path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
-        if not isinstance(path, str) or not path.strip() or "\0" in path:
-            raise UserError(
-                f"checkpoint_dir={given!r} must be a path, such as 'checkpoints/first-run', or"
-                " exactrun.Checkpoints."
-            )
-        if "://" in path:
-            raise UserError(
-                f"checkpoint_dir={path!r} is an address; it must be a directory of this machine,"
-                " such as a mounted Drive or bucket."
-            )
-        found = Checkpoints(Path(os.path.expanduser(path)), max_to_keep=max_to_keep)
-    for place in found.places:
-        if file := next((p for p in (place, *place.parents) if os.path.isfile(p)), None):
-            raise UserError(
-                f"checkpoint_dir={str(place)!r} can't be a directory: {str(file)!r} is a file."
-                " Choose another name, or move the file away."
-            )
-    return found
-
-
-def _training_batches(
-    x: Any,
-    y: Any,
-    sample_weight: Any,
-    model: keras.Model,
-    batch_size: int,
-    epochs: int,
-    *,
-    seed: int,
-    class_weight: Any,
-) -> ExampleBatches | DatasetBatches:
-    if isinstance(x, tf.data.Dataset):
-        raise UserError(
-            "x is a tf.data.Dataset, which can't be gone on with in the middle. Give a function"
-            " that takes the epoch and returns the data set: def batches(epoch): return"
-            " data.shuffle(10_000, seed=epoch).batch(32)"
-        )
-    if callable(x) and not hasattr(x, "__getitem__"):
-        _require_alone(y, sample_weight, "x is a function")
-        if class_weight is not None:
-            raise UserError(
-                "class_weight can't be used with a function of the epoch: let its data set give"
-                " (x, y, sample_weight)."
-            )
-        function = _function(x)
-        batches = DatasetBatches(function)
-        if epochs > 1:
-            _check_second_epoch(function, batches)
-        return batches
-    if hasattr(x, "__next__") or (hasattr(x, "__iter__") and not hasattr(x, "__getitem__")):
-        raise UserError(
-            f"x is a {type(x).__name__}, which can be read once and not be gone on with. Write it"
-            " to shards, exactrun.write_shards(x, directory), or give a function that takes the"
-            " epoch and returns a tf.data.Dataset."
-        )
-    examples = _examples(x, y, sample_weight, "x")
-    with unreadable_told(examples, "x"):
-        check_class_weight(class_weight, model, as_data(examples[0]))
-        return ExampleBatches(
-            examples, batch_size=int(batch_size), seed=int(seed), class_weight=class_weight
-        )
-
-
-def _function(x: Callable[[int], Any]) -> Callable[[int], tf.data.Dataset]:
-    """Return the user's function of the epoch, with words for what it does wrong."""
-
-    def batches(epoch: int) -> tf.data.Dataset:
-        takes = "A function given as x takes the epoch, from 0 on, and returns a tf.data.Dataset."
-        try:
-            data = x(epoch)
-        except Exception as error:
-            raise UserError(
-                f"x({epoch}) raised {type(error).__name__}: {error}. {takes}"
-            ) from error
-        if not isinstance(data, tf.data.Dataset):
-            raise UserError(f"x({epoch}) returned {type(data).__name__}. {takes}")
-        check_dataset(data, f"x({epoch})")
-        return data
-
-    return batches
-
-
-def _check_second_epoch(
-    function: Callable[[int], tf.data.Dataset], batches: DatasetBatches
-) -> None:
-    """Refuse a function whose data sets differ from epoch to epoch in length or form."""
-    data = function(1)
-    first = batches.steps_per_epoch, batches.specs(None)
-    second = int(data.cardinality()), as_data(data.element_spec)
-    if repr(first) != repr(second):
-        raise UserError(
-            f"x(1) returned {second[0]} batches of {second[1]}, but x(0) {first[0]} of {first[1]}."
-            " Every epoch has to have the same number of batches, of the same form."
-        )
-
-
-def _parts(data: Any) -> tuple[Any, Any, Any]:
-    parts = data if isinstance(data, list | tuple) and not hasattr(data, "_fields") else (data,)
-    readable = isinstance(data, tf.data.Dataset) or hasattr(data, "__getitem__")
-    if not 1 <= len(parts) <= 3 or not readable or isinstance(data, str):
-        what = f"has {len(parts)} parts" if parts is data else f"is {reprlib.repr(data)}"
-        raise UserError(
-            f"validation_data {what}; it must be (x, y) or (x, y, sample_weight), a source of"
-            " examples, or a tf.data.Dataset."
-        )
-    x, y, sample_weight = (*parts, None, None)[:3]
-    return x, y, sample_weight
-
-
-def _evaluation_batches(
-    x: Any, y: Any, sample_weight: Any, batch_size: int, part: str
-) -> EvaluationBatches:
-    if isinstance(x, tf.data.Dataset):
-        _require_alone(y, sample_weight, f"{part} is a tf.data.Dataset")
-        check_dataset(x, part)
-        return EvaluationBatches(x, batch_size=int(batch_size))
-    examples = _examples(x, y, sample_weight, part)
-    with unreadable_told(examples, part):
-        return EvaluationBatches(examples, batch_size=int(batch_size))
-
-
-def _examples(x: Any, y: Any, sample_weight: Any, part: str) -> Examples:
-    name, _, weight = part_names(part)
-    if x is None:
-        raise UserError(f"{name} is None; it must be arrays, or a source of examples.")
-    if isinstance(x, keras.utils.PyDataset):
-        raise UserError(
-            f"{name} is a {type(x).__name__}, a PyDataset, whose [index] is a batch. Give a source"
-            " whose [index] is an example."
-        )
-    # A column of shards holds examples, too, but is used as an array.
-    arrays = isinstance(x, str | bytes | tuple | list | dict) or hasattr(x, "__array__")
-    if not arrays and hasattr(x, "__getitem__") and hasattr(x, "__len__"):
-        _require_alone(y, sample_weight, f"{name} is a source")
-        examples = as_examples(x)
-    elif y is None and sample_weight is not None:
-        raise UserError(f"{weight} needs targets: give y, too.")
-    else:
-        examples = as_examples(as_arrays((x, y, sample_weight), part))
-    if not len(examples):
-        raise UserError(f"{part} is empty: there is no example in it.")
-    return examples
-
-
-def _require_alone(y: Any, sample_weight: Any, what: str) -> None:
-    if y is not None or sample_weight is not None:
-        raise UserError(
-            f"{what} and gives targets and weights itself, as (x, y) or (x, y, sample_weight);"
-            " leave y and sample_weight out."
-        )

@@ -33,24 +33,17 @@ _learning_rates: weakref.WeakKeyDictionary[Any, tuple[float, float]] = weakref.W
 
 def describe_model(model: keras.Model) -> dict[str, Any]:
     """Return what a model computes, without its weights' values."""
-    try:
-        config = describe(model.get_config())
-    except NotImplementedError:  # a subclass that has none
-        config = None
-    layers = [layer for layer in model._flatten_layers(include_self=True)]
+    layers = list(model._flatten_layers(include_self=True))
     found = {
         "class": _name(type(model)),
-        "config": config,
+        "config": _config(model),
         "weights": [[list(w.shape), str(w.dtype), bool(w.trainable)] for w in model.weights],
     }
     if any(_is_own(type(layer)) for layer in layers):
         found["layers"] = [[_name(type(layer)), _config(layer)] for layer in layers[1:]]
     codes = {_name(c): _class_code(c) for layer in layers for c in _own_classes(type(layer))}
-    codes |= {
-        layer.name: _code(layer.function)
-        for layer in layers
-        if isinstance(layer, keras.layers.Lambda)
-    }
+    lambdas = [layer for layer in layers if isinstance(layer, keras.layers.Lambda)]
+    codes |= {layer.name: _code(layer.function) for layer in lambdas}
     if codes:
         found["code"] = codes
     return _with_plain_names(found)  # type: ignore[no-any-return]
@@ -81,8 +74,7 @@ def remember_learning_rates(model: keras.Model) -> None:
     for optimizer in optimizers_of(model):
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if optimizer in _learning_rates:
-            now = float(optimizer.learning_rate.numpy())
-            _learning_rates[optimizer] = (_learning_rates[optimizer][0], now)
+            _learning_rates[optimizer] = (_learning_rates[optimizer][0], _rate(optimizer))
 
 
 def describe(value: Any) -> Any:
@@ -104,15 +96,15 @@ def describe(value: Any) -> Any:
     if isinstance(value, types.FunctionType | types.MethodType | types.BuiltinFunctionType):
         return {"function": _name(value), "code": _code(value)} if _is_own(value) else _name(value)
     if hasattr(value, "get_config"):
-        own = {"code": [_class_code(c) for c in _own_classes(type(value))]}
         found = {"class": _name(type(value)), "config": _config(value)}
-        return found | (own if own["code"] else {})
+        codes = [_class_code(c) for c in _own_classes(type(value))]
+        return found | {"code": codes} if codes else found
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         if array.size <= 16 and array.dtype.kind in "biufSU":
             return array.tolist()
         return {"shape": list(array.shape), "sha256": digest(np.ascontiguousarray(array).tobytes())}
-    if hasattr(value, "name") and isinstance(value.name, str):  # a dtype, a policy
+    if isinstance(getattr(value, "name", None), str):  # a dtype, a policy
         return value.name
     own_repr = getattr(type(value), "__repr__", None) is not getattr(object, "__repr__", None)
     return repr(value) if own_repr else _name(type(value))
@@ -124,10 +116,10 @@ def differences(then: Any, now: Any) -> list[str]:
     The code of functions is compared only if both were made by the same Python: its form differs
     from one to the next.
     """
-    before, after = (dict(_leaves(identity)) for identity in (then, now))
+    before, after = _leaves(then), _leaves(now)
     same_python = before.get("python") == after.get("python")
     lines = []
-    for path in [*before, *(path for path in after if path not in before)]:
+    for path in before | after:
         if path == "python" or (not same_python and re.search(r"\bcode\b", path)):
             continue
         old, new = before.get(path, "nothing"), after.get(path, "nothing")
@@ -143,11 +135,12 @@ def python_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def _leaves(identity: Any) -> list[tuple[str, Any]]:
-    found = []
-    for path, value in walk(_none_as_text(identity)):
-        found.append((re.sub(r"\['([^']*)'\]", r".\1", path).removeprefix("."), value))
-    return found
+def _leaves(identity: Any) -> dict[str, Any]:
+    """Return the leaves by their paths, such as `compile.optimizers[0].config.momentum`."""
+    return {
+        re.sub(r"\['([^']*)'\]", r".\1", path).removeprefix("."): value
+        for path, value in walk(_none_as_text(identity))
+    }
 
 
 def _none_as_text(value: Any) -> Any:
@@ -166,25 +159,28 @@ def _short(value: Any) -> str:
 def _optimizer(optimizer: Any) -> Any:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     found = describe(optimizer)
-    config = inner.get_config()
-    rate = config.get("learning_rate")
-    if isinstance(rate, int | float | np.floating):
-        rate = float(rate)
+    if isinstance(inner.get_config().get("learning_rate"), int | float | np.floating):
+        rate = _rate(inner)
         began, left = _learning_rates.get(inner, (rate, rate))
         if left != rate:  # set by the user since
             began = rate
         _learning_rates[inner] = (began, rate)
-        place = found["config"]
+        config = found["config"]
         if inner is not optimizer:
-            place = place["inner_optimizer"]["config"]
-        place["learning_rate"] = began
+            config = config["inner_optimizer"]["config"]
+        config["learning_rate"] = began
     return found
+
+
+def _rate(optimizer: Any) -> float:
+    """Return an optimizer's learning rate with no more digits than it has: 0.01 in float32."""
+    return float(str(optimizer.learning_rate.numpy()))
 
 
 def _config(value: Any) -> Any:
     try:
         return describe(value.get_config())
-    except NotImplementedError:
+    except NotImplementedError:  # a subclass that has none
         return None
 
 
@@ -233,7 +229,7 @@ def _code(function: Any) -> str:
             continue
         plain = content is None or isinstance(content, bool | int | float | str | tuple | list)
         cells.append(repr(content) if plain else _name(type(content)))
-    extras = [repr(function.__defaults__ or ()), *cells] if not code.co_freevars else cells
+    extras = cells if code.co_freevars else [repr(function.__defaults__ or ()), *cells]
     return digest(_code_of(code, function.__doc__).encode(), *(e.encode() for e in extras))[:16]
 
 
@@ -258,7 +254,8 @@ def _with_plain_names(description: Any) -> Any:
             kind, config = value.get("class_name", value.get("class")), value.get("config")
             if isinstance(kind, str) and isinstance(config, dict):
                 name = config.get("name", value.get("name"))
-                stem = _snake_case(kind.rpartition(".")[2])
+                # A class's name as Keras makes a layer's name of it.
+                stem = keras.src.utils.naming.to_snake_case(kind.rpartition(".")[2])
                 numbered = re.fullmatch(rf"{stem}(_\d+)?", str(name))
                 if numbered and name not in names:
                     counts[stem] = counts.get(stem, 0) + 1
@@ -280,8 +277,3 @@ def _with_plain_names(description: Any) -> Any:
 
     collect({"class_name": description.get("class"), **description})
     return replace(description)
-
-
-def _snake_case(name: str) -> str:
-    """Return a class's name as Keras makes a layer's name of it."""
-    return keras.src.utils.naming.to_snake_case(name)  # type: ignore[no-any-return]

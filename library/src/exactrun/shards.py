@@ -13,7 +13,6 @@ Only the rows asked for are read: the memory of the process stays the same howev
 from __future__ import annotations
 
 import json
-import os
 from ast import literal_eval
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -26,7 +25,16 @@ from tqdm import tqdm
 
 from .errors import UserError
 from .examples import BadExample, Examples
-from .files import digest, explain, names_in, progress_bar, require_space, sha256_of, write_whole
+from .files import (
+    digest,
+    explain,
+    names_in,
+    progress_bar,
+    require_space,
+    sha256_of,
+    whole_file,
+    write_whole,
+)
 from .sources import ArrayExamples, IndexedExamples, as_examples, describe, leave_out, require_form
 from .structures import Array, flatten, map_leaves, rebuild, walk
 
@@ -340,13 +348,9 @@ def _write_files(place: Path, number: int, pieces: list[list[Array]]) -> dict[st
     files = {}
     for leaf, arrays in enumerate(zip(*pieces, strict=True)):
         name = f"shard-{number:05}-{leaf}.npy"
-        partial = place / f".{name}.partial"
-        with partial.open("wb") as file:
+        with whole_file(place / name, "wb") as file:
             np.save(file, np.ascontiguousarray(np.concatenate(arrays)))
-            file.flush()
-            os.fsync(file.fileno())
-        files[name] = sha256_of(partial)
-        partial.replace(place / name)
+        files[name] = sha256_of(place / name)
     return files
 
 

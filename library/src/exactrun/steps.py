@@ -9,18 +9,21 @@ or on how many steps a call made. It takes metrics whose state is a sum; see `ch
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from .batches import Data, EvaluationBatches
+from .batches import Batches, Data, EvaluationBatches
 from .distribution import Devices, gradients_summed_once
 from .errors import UserError
+from .structures import flatten, map_leaves
 
 MOST_STEPS_PER_CALL = 200
+
+CHECKED_EXAMPLES = 16
+"""So many examples show whether the metrics add up."""
 
 STATEFUL_RANDOM = frozenset(
     {
@@ -35,11 +38,9 @@ STATEFUL_RANDOM = frozenset(
 class Meter:
     """The sums of what the steps measured, and the results that follow from them.
 
-    Args:
-        model: Built and compiled.
-
     Attributes:
         variables: Of the model's metrics.
+        size: How many numbers they hold together.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -48,7 +49,16 @@ class Meter:
         self.variables = list({id(v): v for v in found}.values())
         self._sizes = [int(np.prod(v.shape)) for v in self.variables]
         self.size = sum(self._sizes)
-        self._loss = self._find_loss()
+        starts = {id(v): sum(self._sizes[:i]) for i, v in enumerate(self.variables)}
+        # Where the total of the mean loss stands in the sums; its count follows.
+        self._loss = next(
+            (
+                starts[id(metric.total)]
+                for metric in model.metrics
+                if metric.name == "loss" and isinstance(metric, keras.metrics.Mean)
+            ),
+            None,
+        )
 
     def zeros(self) -> np.ndarray:
         """Return the sums of no step, float64, shape (size,)."""
@@ -79,54 +89,30 @@ class Meter:
         ]
         with keras.StatelessScope(state_mapping=mapping):
             found = self._model.get_metrics_result()
-        return pythonify(found)
-
-    def _find_loss(self) -> int | None:
-        """Return where the total of the mean loss stands in the sums; its count follows."""
-        place = 0
-        places = {}
-        for variable, size in zip(self.variables, self._sizes, strict=True):
-            places[id(variable)] = place
-            place += size
-        for metric in self._model.metrics:
-            if metric.name == "loss" and isinstance(metric, keras.metrics.Mean):
-                return places[id(metric.total)]
-        return None
-
-
-def pythonify(logs: dict[str, Any]) -> dict[str, Any]:
-    """Return logs as Python numbers, or lists of them."""
-    return {name: np.asarray(value).tolist() for name, value in logs.items()}
+        return {name: np.asarray(value).tolist() for name, value in found.items()}
 
 
 class Loop:
-    """Many steps of a model in one call of a graph.
-
-    Args:
-        model: Built and compiled.
-        meter: Of the model.
-        devices: That share each batch.
-        training: Whether to train; otherwise to evaluate.
+    """Many steps of a built model, in training or in evaluation, in one call of a graph.
 
     Attributes:
+        meter: Of what the steps measure.
         names: Of the logs that the step returns and that are no metrics, such as those of a custom
             `train_step`; what counts of them is the last step's.
     """
 
-    def __init__(
-        self, model: keras.Model, meter: Meter, devices: Devices, *, training: bool
-    ) -> None:
-        self._model, self._meter, self._devices = model, meter, devices
-        self._training = training
+    def __init__(self, model: keras.Model, devices: Devices, *, training: bool) -> None:
+        self._model, self._devices, self._training = model, devices, training
+        self.meter = Meter(model)
         self.names: list[str] = []
         self._graph = tf.function(self._steps, autograph=False)
         self._traced: Any = None
 
     def trace(self, stream: Any) -> list[Any]:
-        """Build the graph for a stream; return the variables that it uses.
+        """Build the graph for a stream, and refuse one whose random numbers have no state to save.
 
-        Raises:
-            UserError: If it draws random numbers whose state can't be saved.
+        Returns:
+            The variables that it uses.
         """
         self._traced = self._graph.get_concrete_function(stream, tf.TensorSpec([], tf.int32))
         operations = {op.type for op in self._traced.graph.get_operations()}
@@ -154,12 +140,8 @@ class Loop:
         return found
 
     def evaluate(self, batches: EvaluationBatches) -> dict[str, Any]:
-        """Return the metrics' values over one pass.
-
-        Args:
-            batches: To measure.
-        """
-        devices, meter = self._devices, self._meter
+        """Return the metrics' values over one pass."""
+        devices, meter = self._devices, self.meter
         stream = batches.stream(devices)
         shared, total = batches.shared_steps(devices), batches.steps(devices)
         sums, last, done = meter.zeros(), np.zeros(0), 0
@@ -197,9 +179,9 @@ class Loop:
 
     def _step(self, data: Data) -> tf.Tensor:
         model = self._model
-        self._meter.clear()
+        self.meter.clear()
         logs = model.train_step(data) if self._training else model.test_step(data)
-        found = self._meter.read()
+        found = self.meter.read()
         logs = logs if isinstance(logs, dict) else {"loss": logs}
         if set(logs) != set(model.get_metrics_result()):
             self.names = sorted(logs)
@@ -207,58 +189,61 @@ class Loop:
         return tf.concat([tf.reshape(tf.cast(part, tf.float64), [-1]) for part in found], axis=0)
 
 
-def check_metrics(
-    model: keras.Model, meter: Meter, devices: Devices, data: Data, reset: Callable[[], None]
-) -> None:
+def overridden(model: keras.Model, *names: str) -> list[str]:
+    """Return which of Keras' methods the model has of its own."""
+    kind = type(model)
+    own = (n for n in names if getattr(kind, n) is not getattr(keras.Model, n) or n in vars(model))
+    return list(own)
+
+
+def check_metrics(model: keras.Model, devices: Devices, batches: Batches, variables: Any) -> None:
     """Refuse metrics whose state is not a sum over batches, by trying them on a few examples.
 
-    Args:
-        model: Built.
-        meter: Of the model.
-        devices: Of the model.
-        data: A few examples, as arrays.
-        reset: Gives the model the state that it had before, that of its random numbers included.
-
-    Raises:
-        UserError: Naming each.
+    The variables, of those that a step may change, are left as they were.
     """
-    half = max(len(_first(data)) // 2, 1)
-    first = tf.nest.map_structure(lambda a: tf.convert_to_tensor(a[:half]), data)
-    second = tf.nest.map_structure(lambda a: tf.convert_to_tensor(a[-half:]), data)
+    meter, data = Meter(model), batches.first(CHECKED_EXAMPLES)
+    half = max(len(flatten(data)[0]) // 2, 1)
+    first = map_leaves(lambda a: tf.convert_to_tensor(a[:half]), data)
+    second = map_leaves(lambda a: tf.convert_to_tensor(a[-half:]), data)
+    before = [tf.convert_to_tensor(variable) for variable in variables]
 
-    def measure(*batches: Data) -> list[np.ndarray]:
-        def run(*given: Data) -> list[tf.Tensor]:
+    def measure(*given: Data) -> list[np.ndarray]:
+        def run(*some: Data) -> list[tf.Tensor]:
             meter.clear()
-            for batch in given:
+            for batch in some:
                 model.test_step(batch)
             return meter.read()
 
         call = functools.partial(devices.strategy.run, run)
         if devices.replicas > 1:  # which can't run eagerly without a warning
             call = tf.function(call, autograph=False)
-        found = call(args=batches)
+        found = call(args=given)
         return [devices.strategy.experimental_local_results(v)[0].numpy() for v in found]
 
+    def reset() -> None:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
     one, other = measure(first), measure(second)
-    reset()
+    reset()  # so that the same random numbers are drawn again
     both = measure(first, second)
+    reset()
     wrong = set()
     for variable, a, b, together in zip(meter.variables, one, other, both, strict=True):
         scale = np.abs(together).max(initial=1.0)
         if not np.allclose(a + b, together, rtol=1e-3, atol=1e-4 * scale, equal_nan=True):
             wrong.add(id(variable))
-    if not wrong:
-        return
-    names = [
-        metric.name
-        for metric in _single_metrics(model.metrics)
-        if wrong & {id(v) for v in metric.variables}
-    ]
-    raise UserError(
-        f"The metrics {', '.join(names)} can't be used: their state is not a sum over"
-        " batches, so it can't be kept exactly. Take them out of compile and compute them after"
-        " the training, on model.predict's outputs."
-    )
+    if wrong:
+        names = [
+            metric.name
+            for metric in _single_metrics(model.metrics)
+            if wrong & {id(v) for v in metric.variables}
+        ]
+        raise UserError(
+            f"The metrics {', '.join(names)} can't be used: their state is not a sum over"
+            " batches, so it can't be kept exactly. Take them out of compile and compute them after"
+            " the training, on model.predict's outputs."
+        )
 
 
 def _single_metrics(metrics: list[Any]) -> list[Any]:
@@ -268,7 +253,3 @@ def _single_metrics(metrics: list[Any]) -> list[Any]:
         inner = getattr(metric, "metrics", None)
         found += _single_metrics(list(inner)) if inner else [metric]
     return found
-
-
-def _first(data: Data) -> Any:
-    return tf.nest.flatten(data)[0]

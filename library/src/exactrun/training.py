@@ -5,58 +5,41 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from .batches import DatasetBatches, EvaluationBatches, ExampleBatches
+from .batches import DatasetBatches, ExampleBatches
 from .callbacks import Callbacks, History
 from .checkpoints import Checkpoint, Checkpoints
-from .checks import require_finite
 from .distribution import Devices, State
 from .errors import UserError
 from .files import require_space
 from .identity import differences, optimizers_of
-from .steps import MOST_STEPS_PER_CALL, Loop, Meter, check_metrics
+from .steps import MOST_STEPS_PER_CALL, Loop, check_metrics
 from .stopping import Stopping
 
 SECONDS_PER_CALL = 0.25
 """How long one call from Python computes: long enough for Python to cost nothing, short enough to
 show progress and to answer a signal."""
 
-CHECKED_EXAMPLES = 16
-"""So many examples show whether the metrics add up."""
-
 
 class Training:
     """One session of a run, from its newest checkpoint on.
 
-    Args:
-        model: Built and compiled.
-        batches: To train on.
-        evaluation: To validate by, after each epoch; or None.
-        test: What measures them.
-        devices: Of the model.
-        checkpoints: Where they are.
-        identity: What the run is.
-        epochs: Of the whole run.
-        save_interval_secs: Between two checkpoints.
-        verbose: As in Keras.
-
-    Raises:
-        UserError: If the checkpoints can't be read or belong to another run. Nothing on disk is
-            changed by then.
+    If its checkpoints can't be read or belong to another run, that is a UserError before anything
+    on disk is changed.
     """
 
     def __init__(
         self,
         model: keras.Model,
         batches: ExampleBatches | DatasetBatches,
-        evaluation: EvaluationBatches | None,
-        test: Loop | None,
         *,
+        validate: Callable[[], dict[str, Any]] | None,
         devices: Devices,
         checkpoints: Checkpoints,
         identity: dict[str, Any],
@@ -64,12 +47,12 @@ class Training:
         save_interval_secs: float,
         verbose: int | str,
     ) -> None:
-        self._model, self._batches = model, batches
-        self._evaluation, self._test = evaluation, test
+        self._model, self._batches, self._validate = model, batches, validate
         self._devices, self._checkpoints, self._identity = devices, checkpoints, identity
         self._epochs, self._save_interval_secs = epochs, save_interval_secs
         self._verbose = verbose and devices.chief
-        self._meter = Meter(model)
+        self._train = Loop(model, devices, training=True)
+        self._meter = self._train.meter
         self._step = self._epoch = self._batch = 0
         self._sums = self._meter.zeros()
         self._logs: dict[str, Any] = {}
@@ -80,11 +63,14 @@ class Training:
         with devices.faults_told():
             if devices.chief and (checkpoint := checkpoints.newest()) is not None:
                 self._require_same_run(checkpoint)
-        self.resumed = bool(devices.from_chief(np.array([float(checkpoint is not None)]))[0])
+        self.resumed = devices.any_worker(checkpoint is not None)
         self._facts: dict[str, Any] = {}
         self._arrays: dict[str, np.ndarray] = {}
         if self.resumed:
-            self._facts, self._arrays = facts, _ = devices.share(_state_of(checkpoint))
+            state: State | None = None
+            if checkpoint is not None:
+                state = checkpoint.facts, {**checkpoint.arrays, **checkpoint.lasting}
+            self._facts, self._arrays = facts, _ = devices.share(state)
             self._step, self._epoch, self._batch = facts["step"], facts["epoch"], facts["batch"]
             self._logs, self._stopped = facts["logs"], facts["stopped"]
             self._sums, self._recorded = self._arrays["sums"], facts["batches"]
@@ -92,7 +78,6 @@ class Training:
                 self._stopped = ""  # a longer run than the one that was stopped
 
         # 2. The graph, which creates what variables are still missing; then all of them.
-        self._train = Loop(model, self._meter, devices, training=True)
         self._names = list(self._meter.results(self._sums))
         self._variables = self._find_variables([])
         if not self._over or len(self._variables) != len(self._facts["variables"]):
@@ -104,7 +89,7 @@ class Training:
         # 3. What could not be done later is refused now; then the first change on disk.
         with devices.faults_told():
             if not self.resumed:
-                self._check_metrics()
+                check_metrics(model, devices, batches, self._variables)
             if devices.chief:
                 # As many as stay, a new one, and the best weights that callbacks hold.
                 size = sum(math.prod(v.shape) * v.dtype.size for v in self._read.outputs)
@@ -123,12 +108,7 @@ class Training:
         return bool(self._stopped) or self._epoch >= self._epochs
 
     def run(self, callbacks: Callbacks, *, max_time_secs: float | None) -> History:
-        """Train to the end of the run, or until something stops it.
-
-        Args:
-            callbacks: To call.
-            max_time_secs: For this session.
-        """
+        """Train to the end of the run, or until something stops it."""
         model, history = self._model, callbacks.history
         self._callbacks = callbacks
         model.stop_training = False
@@ -222,7 +202,7 @@ class Training:
             loss = self._meter.loss(increments)
             if not np.isfinite(loss):
                 if not self._callbacks.tells_nan():
-                    require_finite(loss, "loss", step=self._step, epoch=self._epoch + 1)
+                    raise self._divergence("loss", loss)
                 self._diverged = True
             self._sums = self._sums + increments
 
@@ -232,22 +212,19 @@ class Training:
 
     def _end_epoch(self) -> None:
         """Validate, and tell the callbacks."""
-        callbacks, model = self._callbacks.all, self._model
-        logs = self._results()
-        if self._evaluation is not None and self._test is not None:
+        callbacks, logs = self._callbacks.all, self._results()
+        if self._validate is not None:
             callbacks.on_test_begin()
-            found = self._test.evaluate(self._evaluation)
-            if not self._diverged:
-                require_finite(
-                    found.get("loss", 0.0), "val_loss", step=self._step, epoch=self._epoch + 1
-                )
+            found = self._validate()
+            loss = found.get("loss", 0.0)
+            if not np.isfinite(loss) and not self._diverged:
+                raise self._divergence("val_loss", loss)
             callbacks.on_test_end(found)
             logs |= {f"val_{name}": value for name, value in found.items()}
         callbacks.on_epoch_end(self._epoch, logs)
         self._logs = logs
         self._epoch, self._batch, self._sums = self._epoch + 1, 0, self._meter.zeros()
-        stop = self._devices.sum_over_workers(np.array([float(model.stop_training)]))[0]
-        if stop:
+        if self._devices.any_worker(self._model.stop_training):
             self._stopped = "a callback"
 
     def _open_stream(self) -> Any:
@@ -256,18 +233,6 @@ class Training:
         )
 
     # --- The state ---------------------------------------------------------------------------
-
-    def _check_metrics(self) -> None:
-        """Refuse metrics that can't be added up; leave the model as it was."""
-        before = self._read()
-
-        def reset() -> None:
-            for variable, value in zip(self._variables, before, strict=True):
-                variable.assign(value)
-
-        sample = self._batches.first(CHECKED_EXAMPLES)
-        check_metrics(self._model, self._meter, self._devices, sample, reset)
-        reset()
 
     def _find_variables(self, used: list[Any]) -> list[Any]:
         """Return every variable that a step reads or writes, but for those of the metrics."""
@@ -290,7 +255,8 @@ class Training:
             self._checkpoints.save(checkpoint, wait=wait)
 
     def _checkpoint(self) -> Checkpoint:
-        arrays = {f"variable-{i:05}": _host(tensor) for i, tensor in enumerate(self._read())}
+        # On a CPU without a copy: TensorFlow writes into a new buffer while one is held here.
+        arrays = {f"variable-{i:05}": np.asarray(v) for i, v in enumerate(self._read())}
         callbacks, small, large = self._callbacks.state()
         facts = {
             "library": self._identity["library"],
@@ -306,19 +272,11 @@ class Training:
             "variables": [getattr(v, "path", v.name) for v in self._variables],
             "batches": self._batches.digest(self._epoch, self._batch),
         }
-        return Checkpoint(
-            step=self._step,
-            arrays=arrays | {"sums": self._sums} | small,
-            lasting=large,
-            facts=facts,
-        )
+        arrays |= {"sums": self._sums} | small
+        return Checkpoint(step=self._step, arrays=arrays, lasting=large, facts=facts)
 
     def _assign(self) -> None:
-        """Give each variable its saved value.
-
-        Raises:
-            UserError: If the variables are others.
-        """
+        """Give each variable its saved value; refuse if the variables are others."""
         arrays = [a for name, a in sorted(self._arrays.items()) if name.startswith("variable-")]
         then = [(n, a.shape) for n, a in zip(self._facts["variables"], arrays, strict=True)]
         now = [(getattr(v, "path", v.name), tuple(v.shape)) for v in self._variables]
@@ -365,6 +323,14 @@ class Training:
         if self._verbose and (told := differences(then, now)):
             print("This session differs from the last one, so digits may, too:\n" + "\n".join(told))
 
+    def _divergence(self, name: str, loss: float) -> UserError:
+        return UserError(
+            f"The {name} is {loss} at step {self._step}, in epoch {self._epoch + 1}: the training"
+            " has diverged. The newest checkpoint is from before and stays. Start another"
+            " checkpoint_dir with a smaller learning rate, with clipnorm=1.0 in the optimizer, or"
+            " with float32 instead of a mixed precision."
+        )
+
     def _made_with(self) -> dict[str, str]:
         return {
             "tensorflow": tf.__version__,
@@ -396,18 +362,3 @@ class Training:
             raise KeyboardInterrupt(said)
         print(said, flush=True)
         raise SystemExit(128 + number)
-
-
-def _state_of(checkpoint: Checkpoint | None) -> State | None:
-    if checkpoint is None:
-        return None
-    return checkpoint.facts, {**checkpoint.arrays, **checkpoint.lasting}
-
-
-def _host(tensor: tf.Tensor) -> np.ndarray:
-    """Return a tensor's values as they are now.
-
-    On a CPU without a copy: TensorFlow writes into a new buffer while this one is still held.
-    """
-    array: np.ndarray = np.asarray(tensor)
-    return array
