@@ -16,6 +16,9 @@ nox.options.error_on_missing_interpreters = False  # a Python that isn't at hand
 LIBRARY = Path("library")
 PYTHONS = ["3.11", "3.12", "3.13"]
 
+QUIET = {"PYTHONDONTWRITEBYTECODE": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+"""With bytecode, as users have it: without, each of the many processes starts seconds later."""
+
 BUILD = Path("build")
 RUN = Path("runs") / "demo"
 
@@ -42,20 +45,26 @@ def library(session: nox.Session) -> None:
     """Test the library on each Python at hand (minutes); `-- -m slow`: kills, workers, scale."""
     install(session, "test", LIBRARY)
     session.install("--no-deps", "--editable", str(LIBRARY))
-    # Bytecode, as users have it: without, each of the many processes takes seconds more to start.
-    env = {"PYTHONDONTWRITEBYTECODE": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     arguments = [*("--numprocesses", "2"), *(session.posargs or ["-m", "not slow"])]
     if session.python == PYTHONS[0]:
         arguments += ["--cov", "--cov-report", "term:skip-covered"]
     with session.chdir(LIBRARY):
-        session.run("pytest", *arguments, env=env)
+        session.run("pytest", *arguments, env=QUIET)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run what a contributor needs: every bake, hook and pin, without training (a minute)."""
+    """Test library, template and a generated project, without what takes long (3 minutes)."""
     install(session, "test")
-    session.run("pytest", "-m", "not slow", *session.posargs)
+    install(session, "test", LIBRARY)
+    session.install("--no-deps", "--editable", str(LIBRARY))
+    quick = ["--numprocesses", "2", "-m", "not slow and not thorough"]
+    with session.chdir(LIBRARY):
+        session.run("pytest", *quick, env=QUIET)
+    session.run("pytest", *quick, *session.posargs)
+    project = generate(session, BUILD / "tests")
+    with session.chdir(project):
+        session.run("pytest", "-m", "not notebook", env=QUIET | {"PYTHONPATH": "src"})
 
 
 @nox.session(default=False)
@@ -67,9 +76,9 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def projects(session: nox.Session) -> None:
-    """Run the generated projects' own checks on each pinned runtime's Python (minutes each)."""
+    """Run all checks of generated projects, also with eight kinds of a user's own data."""
     install(session, "projects")
-    session.run("pytest", "-m", "slow", *session.posargs)
+    session.run("pytest", "--numprocesses", "2", "-m", "slow", *session.posargs, env=QUIET)
 
 
 def generate(session: nox.Session, output: Path, *answers: str) -> Path:
@@ -106,11 +115,11 @@ def demo(session: nox.Session) -> None:
     python = build_environment(session, project)
     session.log("3/3 Executing its notebook through papermill")
     results = BUILD.resolve()
-    parameters = {"run_name": RUN.name, "persistent": str(results)}
+    parameters = {"run_name": RUN.name, "persistent_dir": str(results)}
     flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
     with session.chdir(project):
         session.run(
-            *(python, "-m", "harness", "run", "notebooks/setup.ipynb"),
+            *(python, "-m", "exactrun", "notebook", "run", "notebooks/setup.ipynb"),
             *("--output", str(results), "--record", str(results / RUN / "run.json"), *flags),
             external=True,
         )
@@ -142,38 +151,24 @@ def pins(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and memory (30 minutes); `-- drive`, to name one of `wanted`: only that."""
-    known = ["template", "harness", "fit", "fit-memory", "training", "memory", "drive"]
+    known = ["template", "notebooks", "fit", "fit-memory", "drive"]
     wanted = session.posargs or known
     if unknown := set(wanted) - set(known):
         session.error(f"{', '.join(unknown)} can't be measured; choose of {', '.join(known)}")
     if "template" in wanted:
         install(session, "generate")
         session.run("python", "bench/template.py")
-    if "harness" in wanted:
-        install(session, "test")
-        session.run("python", "bench/harness.py")
-        project = generate(session, BUILD / "bench" / "harness", "task=image")
-        python = build_environment(session, project)
-        session.run(python, "bench/harness_speed.py", str(project), external=True)
-    library = {"PYTHONPATH": str((LIBRARY / "src").resolve()), "PYTHONDONTWRITEBYTECODE": ""}
+    if {"notebooks", "fit-memory", "drive"} & set(wanted):
+        install(session, "test", LIBRARY)
+        session.install("--no-deps", "--editable", str(LIBRARY))
+    if "notebooks" in wanted:
+        session.run("python", "bench/notebooks.py", env=QUIET)
     if "fit" in wanted:
         for task in ("image", "text"):
             project = generate(session, BUILD / "bench" / task, f"task={task}")
             python = build_environment(session, project)
-            session.run(python, "bench/fit.py", str(project), external=True, env=library)
+            session.run(python, "bench/fit.py", str(project), external=True, env=QUIET)
     if "fit-memory" in wanted:
-        install(session, "test", LIBRARY)
-        session.run("python", "bench/fit_memory.py", env=library)
-    if "training" in wanted:
-        for task in ("image", "text"):
-            project = generate(session, BUILD / "bench" / task, f"task={task}")
-            python = build_environment(session, project)
-            session.run(python, "bench/training.py", str(project), external=True)
-    if "memory" in wanted:
-        project = generate(session, BUILD / "bench" / "memory", "task=image")
-        python = build_environment(session, project)
-        session.run(python, "bench/memory.py", str(project), external=True)
+        session.run("python", "bench/fit_memory.py", env=QUIET)
     if "drive" in wanted:
-        project = generate(session, BUILD / "bench" / "drive", "task=image")
-        python = build_environment(session, project)
-        session.run(python, "bench/drive.py", str(project), external=True)
+        session.run("python", "bench/drive.py", env=QUIET)

@@ -29,25 +29,21 @@ STEPS_PER_EXECUTION = (1, 25, 125)
 LIMITS = {"fit": 1.05, "loop": 1.30, "delay": 5.0, "share": 0.01, "resumption": 1.5}
 
 
-def load(project: Path) -> tuple[Any, Callable[[], Any], int]:
-    """Return a project's data, a function that builds its compiled model, and its batch size."""
+def load(project: Path) -> tuple[Any, Any, Callable[[], Any], int]:
+    """Return a project's inputs and targets, what builds its model, and its batch size."""
     import keras
 
     sys.path.insert(0, str(project / "src"))
     (package,) = (path.name for path in (project / "src").iterdir() if path.is_dir())
     module = {n: importlib.import_module(f"{package}.{n}") for n in ("config", "data", "model")}
     config = module["config"].Config(epochs=10_000)
-    data = module["data"].load(config, cache=project / ".scratch")
-    steps = len(data.x_train) // config.batch_size * config.epochs
+    splits = module["data"].load_data(config)
 
     def build() -> Any:
         keras.utils.set_random_seed(0)
-        model = module["model"].build_model(data, config)
-        optimizer = module["model"].build_optimizer(config, steps=steps)
-        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
+        return module["model"].build_model(splits, config)
 
-    return data, build, config.batch_size
+    return *splits.train, build, config.batch_size
 
 
 def contenders(project: Path, scratch: Path) -> dict[str, Callable[[], float]]:
@@ -56,8 +52,7 @@ def contenders(project: Path, scratch: Path) -> dict[str, Callable[[], float]]:
     import keras
     import tensorflow as tf
 
-    data, build, batch_size = load(project)
-    x, y = data.x_train, data.y_train
+    x, y, build, batch_size = load(project)
 
     class SecondEpoch(keras.callbacks.Callback):
         """Times the second epoch of a call: the first one pays for its start."""
