@@ -110,7 +110,7 @@ def git_revision(root: Path) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold in place of a dataclass, an array, a number of NumPy's or a path."""
+    """Return what JSON can hold in place of a dataclass, a path, or an array of NumPy's."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)

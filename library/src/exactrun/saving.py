@@ -212,8 +212,7 @@ def weights_sha256(model: Any) -> str:
 def same_content(one: Path, other: Path) -> bool:
     """Tell whether two `.keras` files hold the same model and metadata, whenever they were saved.
 
-    Raises:
-        OSError: If one can't be read.
+    A file that can't be read, or isn't there, holds nothing.
     """
 
     def content(path: Path) -> dict[str, Any]:
@@ -231,7 +230,7 @@ def same_content(one: Path, other: Path) -> bool:
 
     try:
         return content(one) == content(other)
-    except (zipfile.BadZipFile, KeyError):
+    except (OSError, zipfile.BadZipFile, KeyError):
         return False
 
 
@@ -244,18 +243,15 @@ def _inputs(examples: Any) -> Any:
     from .sources import as_examples
 
     if isinstance(examples, tf.data.Dataset):
-        batches, labelled = EvaluationBatches(examples, batch_size=CHECKED_BATCH), True
-    else:
-        arrays = isinstance(examples, str | bytes | tuple | list | dict)
-        if arrays or hasattr(examples, "__array__"):
-            source, labelled = as_examples(as_arrays((examples, None, None), "check_on")), False
-        else:
-            source, labelled = as_examples(examples), True
-        if not len(source):
-            raise UserError("check_on is empty: give some examples, such as those of the test.")
-        batches = EvaluationBatches(source, batch_size=CHECKED_BATCH)
-    del labelled  # both are (x,), (x, y) or (x, y, sample_weight)
-    return batches.first(CHECKED_EXAMPLES)[0]
+        return EvaluationBatches(examples, batch_size=CHECKED_BATCH).first(CHECKED_EXAMPLES)[0]
+    structure = isinstance(examples, str | bytes | tuple | list | dict)
+    if structure or hasattr(examples, "__array__"):
+        examples = as_arrays((examples, None, None), "check_on")
+    source = as_examples(examples)
+    if not len(source):
+        raise UserError("check_on is empty: give some examples, such as those of the test.")
+    # Of (x,), (x, y) or (x, y, sample_weight).
+    return EvaluationBatches(source, batch_size=CHECKED_BATCH).first(CHECKED_EXAMPLES)[0]
 
 
 def _predict(model: Any, inputs: Any, rows: int) -> list[Any]:
