@@ -317,7 +317,7 @@ def _let_memory_grow(tf: Any, used: list[Any]) -> None:
     try:
         for device in used:
             tf.config.experimental.set_memory_growth(device, True)
-    except RuntimeError:  # it works as well without, and nobody has asked for it
+    except (RuntimeError, ValueError):  # it works as well without, and nobody has asked for it
         say("TensorFlow was in use before: it may hold all of the GPU's memory.")
 
 
