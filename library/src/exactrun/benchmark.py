@@ -54,7 +54,7 @@ class Comparison:
         """What has to be said about the table."""
         said = f"Median of {RUNS} runs, after {WARM_UP} to warm up."
         if any(timing.gpu is None for timing in self.timings):
-            said += " The GPU's part was skipped: TensorFlow sees none."
+            said += " TensorFlow sees no GPU: its part was skipped."
         return said
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -243,7 +243,9 @@ class Run:
             raise
         saving.compile_like(loaded, model)
         self.record.note(
-            parameters=model.count_params(), weights_sha256=saving.weights_sha256(model)
+            parameters=model.count_params(),
+            precision=model.dtype_policy.name,
+            weights_sha256=saving.weights_sha256(model),
         )
         if missing:
             detail = f"{said}, but it is not in {kept.parent}: {missing}. It is whole in {local}"
