@@ -102,24 +102,25 @@ def test_no_library_and_no_loaded_driver_are_no_driver(monkeypatch: pytest.Monke
     assert inventory() is None
 
 
-@pytest.mark.parametrize("name", ["libm.so.6.of.nobody", "libnvidia-ml.so.1"])
-def test_a_library_that_is_not_there_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_library(_: str) -> None:
-        raise OSError(f"{name}: cannot open shared object file: No such file or directory")
-
-    monkeypatch.setattr(ctypes, "CDLL", load_library)
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_library_that_is_not_there_or_empty_is_none(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, load_library = tmp_path / "nvml.so", ctypes.CDLL
+    if content is not None:
+        library.write_bytes(content)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: load_library(str(library)))
     assert inventory() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the words are those of Linux")
 def test_a_library_that_can_not_be_loaded_is_a_broken_driver(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load_library(_: str) -> None:
-        raise OSError("libnvidia-ml.so.1: file too short")
-
-    monkeypatch.setattr(ctypes, "CDLL", load_library)
-    with pytest.raises(BrokenDriver, match="file too short"):
+    library, load_library = tmp_path / "nvml.so", ctypes.CDLL
+    library.write_bytes(b"no library, but not empty either" * 100)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: load_library(str(library)))
+    with pytest.raises(BrokenDriver, match="its library can't be loaded: .*invalid ELF header"):
         inventory()
 
 

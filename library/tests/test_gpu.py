@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,11 +18,17 @@ T4 = Driver(version="550.54.15", cuda="12.4", gpus=(Gpu(name="Tesla T4", memory=
 A100_AND_T4 = ((8, 0), (7, 5))
 
 
+class Device(NamedTuple):
+    """As TensorFlow's physical devices: a tuple, which is hashable."""
+
+    name: str
+
+
 class FakeGpus:
     """GPUs in TensorFlow's list, and what is set for them."""
 
     def __init__(self, capabilities: tuple[tuple[int, int], ...]) -> None:
-        self.devices = [types.SimpleNamespace(name=f"GPU {i}") for i in range(len(capabilities))]
+        self.devices = [Device(f"GPU {index}") for index in range(len(capabilities))]
         self.capabilities = dict(zip((d.name for d in self.devices), capabilities, strict=True))
         self.visible: list[Any] = self.devices
         self.growing: list[Any] = []
