@@ -7,7 +7,6 @@ time, so all that asks does so under one lock.
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import secrets
@@ -24,7 +23,7 @@ from . import environment
 from .environment import where
 from .errors import UserError
 from .files import discard, explain
-from .mounts import drive_mountpoint, is_drive, require_mounted
+from .mounts import LOST, drive_mountpoint, is_drive, require_mounted
 
 __all__ = [
     "authenticate",
@@ -171,7 +170,7 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
                 (place / "My Drive").stat()
                 return place / "My Drive"
             except OSError as error:
-                lost = error.errno == errno.ENOTCONN
+                lost = error.errno in LOST
                 if not lost or pause is None:
                     raise UserError(
                         f"Drive was mounted, but {place / 'My Drive'} can't be used:"

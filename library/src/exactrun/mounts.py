@@ -12,6 +12,9 @@ from . import environment
 DRIVE = "fuse.drive"
 """The type that Google's file system has in the mount table."""
 
+LOST = (errno.ENOTCONN, errno.ECONNABORTED)
+"""The errors of a Drive whose connection was lost, and of what was under way just then."""
+
 
 def drive_mountpoint() -> Path:
     """Return where Colab mounts Drive."""

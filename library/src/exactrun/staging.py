@@ -318,8 +318,11 @@ def _keep_pack(copy: Path, wanted: Listing, pack: Path, manifest: Path) -> None:
     print(f"Packing {len(wanted)} files into {pack}, for the next session.", flush=True)
     try:
         with zipfile.ZipFile(local, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-            for name in sorted(wanted):
-                archive.write(copy / name, name)
+            for name, of in sorted(wanted.items()):
+                if of:
+                    archive.write(copy / name, name)
+                else:  # a directory, without the time at which it was copied
+                    archive.writestr(zipfile.ZipInfo(name), b"")
         content = {"sha256": sha256_of(local), "files": wanted}
         described.write_text(json.dumps(content), encoding="utf-8")
         for file in (local, described):

@@ -15,7 +15,7 @@ from .colab import mount_drive, mounts_made
 from .errors import UserError
 from .files import discard, explain, sha256_of
 from .lock import Lock
-from .mounts import belongs_on_drive, require_mounted
+from .mounts import LOST, belongs_on_drive, require_mounted
 
 BACK_OFF = (1.0, 5.0, 15.0, 60.0)
 """Seconds before a failed upload is tried again; the last one is for every later attempt."""
@@ -46,7 +46,7 @@ def copy_verified(
     try:
         return _copy(source, directory, moved)
     except OSError as error:
-        if error.errno != errno.ENOTCONN or not belongs_on_drive(directory):
+        if error.errno not in LOST or not belongs_on_drive(directory):
             raise
         try:
             mount_drive()
