@@ -123,12 +123,13 @@ def test_quiet_it_names_the_cells_only(tmp_path: Path) -> None:
     [
         (("--cell-limit", "1"), "limit of 1 s for a cell"),
         (("--limit", "4"), "longer than its limit of 4 s"),
-        (("--start-limit", "0.001", "--limit", "0.001"), "did not start"),
+        (("--start-limit", "2"), "did not start"),
         (("--memory-limit", "0.01"), "over its 0.01 GB"),
     ],
 )
 def test_a_limit_is_a_flag(flag: tuple[str, ...], fault: str, tmp_path: Path) -> None:
-    case = Case(name="", cells=("import time\ntime.sleep(60)",))
+    kernel = "never" if "--start-limit" in flag else "python3"
+    case = Case(name="", cells=("import time\ntime.sleep(60)",), kernel=kernel)
     process = command(case.write(tmp_path), *flag)
     _, told = process.communicate(timeout=60)
     assert (process.returncode, fault in told) == (1, True), told

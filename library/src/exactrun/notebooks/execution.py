@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import nbformat
+from jupyter_client.kernelspec import find_kernel_specs
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -22,7 +23,6 @@ from ..errors import UserError
 from ..files import write_whole
 from .engine import Failed, execute
 from .files import load_notebook
-from .kernel import Kernels
 from .limits import NO_LIMITS, Limits
 from .parameters import check_parameters
 from .record import read_record
@@ -131,7 +131,7 @@ def run_notebook(
         raise UserError(f"{notebook} would be overwritten. Choose another directory than {output}.")
     prepared = load_notebook_node(load_notebook(notebook))
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
-    if kernel not in Kernels().find_kernel_specs():
+    if kernel not in find_kernel_specs():
         raise UserError(
             f"{notebook} asks for the kernel {kernel}, which is not installed. Set the name in its"
             " metadata's kernelspec to python3."
