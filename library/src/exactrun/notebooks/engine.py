@@ -146,6 +146,7 @@ class _StrictClient(PapermillNotebookClient):
         env |= {MARK: self.mark, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # no debugger's warnings
         env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
         try:
+            self.create_kernel_manager()
             self.start_new_kernel(cwd=cwd, env=env)
             info = self._connect()
             faults = self._ask(None, WATCH)

@@ -21,6 +21,7 @@ from papermill.parameterize import parameterize_notebook
 
 from ..errors import UserError
 from ..files import write_whole
+from . import simulated_colab
 from .engine import Failed, execute
 from .files import load_notebook
 from .limits import NO_LIMITS, Limits
@@ -207,12 +208,8 @@ class _AtomicManager(NotebookExecutionManager):
 
 def _colab(directory: Path) -> tuple[dict[str, str], Path]:
     """Return the environment variables of a simulated Colab, and its directory /content."""
-    from . import simulated_colab
-
     env = simulated_colab.environment(directory.resolve())
-    content = Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
-    content.mkdir(parents=True, exist_ok=True)
-    return env, content
+    return env, Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
 
 
 def _stamp(path: Path | None) -> int | None:
