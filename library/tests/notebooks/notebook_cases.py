@@ -116,7 +116,7 @@ MATRIX = [
         name="unknown parameter -p typo 1",
         cells=("1",),
         parameters=("step=1",),
-        fault=r"no parameter step\. Did you mean steps\? It has: steps, fast",
+        fault=r"no parameter step\. Did you mean steps\? There is: steps, fast",
     ),
     Case(
         name="no cell tagged parameters",
