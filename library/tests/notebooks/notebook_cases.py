@@ -295,6 +295,15 @@ MORE = [
         fault=r"cell 2 of 2 .*: it used 0\.\d GB of memory, over its 0\.4 GB",
     ),
     Case(
+        name="workers that share memory",
+        cells=(
+            "import os, time\nshared = bytearray(b'1') * 200_000_000\n"
+            "for _ in range(4):\n    if os.fork() == 0:\n        time.sleep(3)\n"
+            "        os._exit(0)\ntime.sleep(2.5)",
+        ),
+        limits={"memory": 600e6},
+    ),
+    Case(
         name="deep recursion", cells=("def f(n):\n    return f(n + 1) + 1\nf(0)",), fault="Recurs"
     ),
     Case(

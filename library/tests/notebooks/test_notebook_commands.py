@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from commanded import command as run_command
 from notebook_cases import Case
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
@@ -161,3 +162,26 @@ def test_who_reads_the_executed_notebook_meanwhile_reads_a_whole_one(tmp_path: P
     process.communicate()
     assert process.returncode == 0
     assert read > 30
+
+
+def test_nothing_of_the_extra_is_loaded_before_it_is_used() -> None:
+    code = (
+        "import argparse, sys, exactrun.notebooks.compare\n"
+        "from exactrun.notebooks import commands\n"
+        "commands.add_to(argparse.ArgumentParser().add_subparsers())\n"
+        "print({'papermill', 'nbformat', 'nbconvert', 'IPython', 'psutil'} & sys.modules.keys())"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_without_the_extra_a_sentence_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "exactrun.notebooks.execution", raising=False)
+    monkeypatch.setitem(sys.modules, "papermill.engines", None)
+    notebook = Case(name="", cells=("1",)).write(tmp_path)
+    assert run_command("notebook", "run", notebook, "--output", tmp_path / "out") == 1
+    told = capsys.readouterr().err
+    assert told == 'papermill is missing: pip install "exactrun[notebooks]"\n'

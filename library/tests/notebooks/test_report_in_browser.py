@@ -26,10 +26,10 @@ PAGES = ["passed", "failed", "index"]
 TITLE = "Handwritten Digits"
 BADGE = "[![Open in Colab](https://x.org/badge.svg)](https://colab.research.google.com/)"
 PLOT = """\
-from matplotlib.figure import Figure
-from IPython.display import display
-figure = Figure(figsize=(10, 3.6))
-figure.add_subplot().plot([0, 1, 2], [3.0, 1.5, 1.2], marker="o")
+import matplotlib.pyplot as plt
+figure, axes = plt.subplots(figsize=(10, 3.6))
+axes.plot([0, 1, 2], [3.0, 1.5, 1.2], marker="o")
+plt.close(figure)
 display(figure, metadata={"image/png": {"alt": "The loss falls from 3.0 to 1.2"}})"""
 TABLE = """\
 import pandas as pd
@@ -149,6 +149,12 @@ FAINT = """() => {
                                 (high + 0.05) / (low + 0.05)])
     .filter(([, contrast]) => contrast < 4.5);
 }"""
+
+
+def test_a_plot_is_shown_with_its_alt_text(browser: Browser, reports: Reports) -> None:
+    browser.open(reports.pages["passed"], width=1280)
+    alts = browser.ask("[...document.images].map(image => image.alt)")
+    assert alts == ["The loss falls from 3.0 to 1.2"]
 
 
 def test_the_colours_follow_the_readers_choice(browser: Browser, reports: Reports) -> None:
