@@ -18,6 +18,7 @@ LIBRARY = Path(__file__).parents[2]
 
 # What only the notebook's file can tell is papermill's own to check before the engine is asked.
 CASES = [case for case in MATRIX if not case.parameters]
+LATER = "import time\ntime.sleep(0.5)\nprint('af', 'ter')"  # in a message of its own
 LIMITS = {"cell": "--execution-timeout"}
 
 
@@ -59,7 +60,7 @@ def test_verdict(case: Case, installed: Path, tmp_path: Path) -> None:
 
 
 def test_papermills_own_options_are_honoured(installed: Path, tmp_path: Path) -> None:
-    case = Case(name="", cells=("print('steps', steps)", "print('af', 'ter')"))
+    case = Case(name="", cells=(f"print('steps', steps, flush=True)\n{LATER}",))
     options = ["-p", "steps", "7", "--log-output", "--stdout-file", str(tmp_path / "printed.txt")]
     done = papermill(installed, *options, case.write(tmp_path), tmp_path / "out.ipynb")
     assert done.returncode == 0, done.stderr
