@@ -17,7 +17,7 @@ from notebook_cases import MATRIX, Case
 LIBRARY = Path(__file__).parents[2]
 
 # What only the notebook's file can tell is papermill's own to check before the engine is asked.
-CASES = [case for case in MATRIX if not case.parameters]
+CASES = list(enumerate(case for case in MATRIX if not case.parameters))
 LATER = "import time\ntime.sleep(0.5)\nprint('af', 'ter')"  # in a message of its own
 LIMITS = {"cell": "--execution-timeout"}
 
@@ -44,7 +44,11 @@ def papermill(installed: Path, *arguments: str | Path) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, encoding="utf-8", env=env, timeout=90)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] * (number > 0)) for number, case in CASES],
+    ids=lambda case: case.name,
+)
 def test_verdict(case: Case, installed: Path, tmp_path: Path) -> None:
     flags = [text for name, value in case.limits.items() for text in (LIMITS[name], str(value))]
     notebook, output = case.write(tmp_path), tmp_path / "out.ipynb"
