@@ -1,0 +1,468 @@
+"""Google's side of Colab: Drive, secrets, the account and the machine itself.
+
+Drive is Drive only if the mount table says so. Google's client asks its page one question at a
+time, so all that asks does so under one lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import environment
+from .environment import where
+from .errors import UserError
+from .files import discard, explain
+from .mounts import drive_mountpoint, is_drive, require_mounted
+
+__all__ = [
+    "authenticate",
+    "disconnect",
+    "get_secret",
+    "is_drive",
+    "mount_drive",
+    "persistent_directory",
+    "prove_writable",
+]
+
+BACK_OFF = (1.0, 5.0, 20.0)
+"""Seconds before each new attempt to mount a Drive whose connection was lost."""
+
+TO_ANSWER = 300.0
+"""Seconds that a person has for choosing an account in the browser."""
+
+WITHOUT = (
+    "To go on without Drive, set persistent_dir to a directory such as /content/results and"
+    " download it before the session ends."
+)
+
+NO_PAGE = (
+    "this process is not a notebook's kernel, such as that of `!python -m …`, and no page of Colab"
+    " answers it"
+)
+
+FAILURES = {
+    "credential propagation was unsuccessful": (
+        "the question in the browser was refused or closed. Run this cell again and choose"
+        " 'Connect to Google Drive' with the account that this page uses"
+    ),
+    "must not already contain files": (
+        "something has written to MOUNTPOINT while Drive was not there. Move that away, and run"
+        " this cell again: !mv MOUNTPOINT MOUNTPOINT-before"
+    ),
+    "must not contain a space": (
+        "MOUNTPOINT has a space in it, which Colab does not allow. Use /content/drive"
+    ),
+    "must be in a directory that exists": (
+        "the directory above MOUNTPOINT does not exist. Use /content/drive"
+    ),
+    "must not be a symlink": (
+        "MOUNTPOINT is a link. Remove it, and run this cell again: !rm MOUNTPOINT"
+    ),
+    "must either be a directory": (
+        "MOUNTPOINT is a file. Remove it, and run this cell again: !rm MOUNTPOINT"
+    ),
+    "initial read of root folder": (
+        "the top directory of My Drive took too long to list. Move what lies there loosely into"
+        " directories, on https://drive.google.com, and run this cell again"
+    ),
+    "domain policy has disabled": (
+        "the administrators of this Google account do not allow it. Use a private account, or"
+        " ask them to allow 'Drive for desktop'"
+    ),
+    "timed out": (
+        "neither the browser nor Drive answered in time. Look for a question that hides behind"
+        " this page, and run this cell again"
+    ),
+    "mount failed": (
+        "Drive did not start. Run this cell again; if that fails, Runtime → Disconnect and delete"
+        " runtime, then Runtime → Run all"
+    ),
+}
+"""What to make of Colab's own words, by a part of them."""
+
+_page = threading.Lock()
+_mounts_made = 0
+
+
+def mounts_made() -> int:
+    """Return how often this process has mounted Drive: what was copied before may be lost."""
+    return _mounts_made
+
+
+class _Silence(BaseException):
+    """The page has not answered in time; Google's client would take an Exception for an answer."""
+
+
+def persistent_directory(
+    chosen: str | Path = "", *, name: str, project_dir: str | Path | None = None
+) -> tuple[Path, str]:
+    """Return the directory that outlives the machine; mount Drive in Colab.
+
+    Args:
+        chosen: The directory that the user has chosen, which wins over everything.
+        name: Of the project; its directory in My Drive.
+        project_dir: What takes Drive's place on a machine of one's own; by default, the working
+            directory.
+
+    Returns:
+        The directory; and why it is not on Drive, in words, or nothing if it is.
+
+    Raises:
+        UserError: If Drive can't be mounted.
+    """
+    directory, place = Path(chosen).expanduser().absolute(), where()
+    if chosen and not (place == "colab" and directory.is_relative_to(drive_mountpoint())):
+        return directory, f"not needed: persistent_dir names another directory, {directory}"
+    if place == "colab":
+        my_drive = mount_drive()  # else a directory of this name would be made on Colab's own disk
+        return directory if chosen else my_drive / name, ""
+    if place == "kaggle":
+        working = environment.MACHINE / "kaggle/working"
+        return working, (
+            f"there is no Google Drive on Kaggle; {working} takes its place, and is kept with the"
+            " notebook's version"
+        )
+    return Path(project_dir or "").absolute(), (
+        "there is no Google Drive outside Colab; the project's directory takes its place"
+        " (persistent_dir may name a directory of a Drive that rclone has mounted)"
+    )
+
+
+def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 120.0) -> Path:
+    """Mount Google Drive in Colab unless it is mounted, and return its directory My Drive.
+
+    The mount table is looked at first: Colab's own `mount` asks the browser before it looks, and
+    takes a directory `My Drive` on the machine's own disk for Drive. A Drive whose connection was
+    lost (Errno 107) is freed and mounted again, several times if need be. Threads that call this
+    at the same time wait for each other.
+
+    Args:
+        mountpoint: By default `/content/drive`.
+        timeout_secs: How long the browser and Drive have to answer, each; Colab adds 30 seconds.
+
+    Raises:
+        UserError: If Drive can't be mounted, with the reason and what to do.
+
+    Example:
+        >>> my_drive = exactrun.mount_drive()  # doctest: +SKIP
+    """
+    global _mounts_made
+    place = Path(mountpoint or drive_mountpoint()).expanduser().absolute()
+    with _asking_alone(2 * timeout_secs + 60):
+        lost = False
+        for pause in (*BACK_OFF, None):
+            try:
+                if lost or not is_drive(place):
+                    _ask_colab(place, timeout_secs, lost=lost)
+                    _mounts_made += 1
+                os.statvfs(place)  # which is never answered from a cache, as `stat` is
+                (place / "My Drive").stat()
+                return place / "My Drive"
+            except OSError as error:
+                lost = error.errno == errno.ENOTCONN
+                if not lost or pause is None:
+                    raise UserError(
+                        f"Drive was mounted, but {place / 'My Drive'} can't be used:"
+                        f" {explain(error)}. Run this cell again, or Runtime → Disconnect and"
+                        f" delete runtime. {WITHOUT}"
+                    ) from error
+                print(
+                    f"The connection to Drive was lost; it is mounted again in {pause:g} s.",
+                    flush=True,
+                )
+                time.sleep(pause)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def prove_writable(directory: str | Path) -> str:
+    """Prove that a directory keeps what is written to it: write, read back, compare, delete.
+
+    Returns:
+        What was found, in words.
+
+    Raises:
+        UserError: If it can't be written, gives back something else, or lies where Drive should
+            be mounted and isn't.
+    """
+    directory, started = Path(directory), time.monotonic()
+    wanted = secrets.token_bytes(1 << 16)
+    try:
+        require_mounted(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
+        probe.write_bytes(wanted)
+        found = probe.read_bytes()
+        discard(probe)
+        require_mounted(directory)
+    except OSError as error:
+        raise UserError(
+            f"{directory} can't be written: {explain(error)}. Set persistent_dir to a directory"
+            " that can, or free space in it."
+        ) from error
+    if found != wanted:
+        raise UserError(
+            f"{directory} gave back other bytes than were written to it. Don't trust it: set"
+            " persistent_dir to another directory."
+        )
+    return f"64 KiB written and read back in {time.monotonic() - started:.2f} s"
+
+
+def get_secret(name: str) -> str:
+    """Return a secret: of the environment, of Colab's page or of Kaggle's.
+
+    White space around it, such as a newline that was pasted with it, is stripped.
+
+    Raises:
+        UserError: If there is none of this name, if this notebook may not read it, or if the page
+            does not answer.
+
+    Example:
+        >>> token = exactrun.get_secret("GITHUB_TOKEN")  # doctest: +SKIP
+    """
+    found, place = os.environ.get(name, "").strip(), where()
+    if not found and place == "colab":
+        found = _colab_secret(name)
+    elif not found and place == "kaggle":
+        try:
+            client = importlib.import_module("kaggle_secrets").UserSecretsClient()
+            found = str(client.get_secret(name) or "").strip()
+        except Exception as error:  # BackendError, ValueError, ConnectionError: no common base
+            raise UserError(
+                f"Kaggle gave no secret {name}: {error or type(error).__name__}. Add it under"
+                " Add-ons → Secrets, attach it to this notebook, and run this cell again."
+            ) from error
+    if not found:
+        raise UserError(
+            f"There is no secret {name}, or it is empty. "
+            + {
+                "colab": "Click the key on the left, add it there, and allow notebook access.",
+                "kaggle": "Add it under Add-ons → Secrets.",
+            }.get(place, f"Set it as a variable of the environment: export {name}=…")
+        )
+    return found
+
+
+def authenticate() -> None:
+    """Have Colab's page ask for the user's account, unless it was given already.
+
+    Raises:
+        UserError: If it was refused, or nobody answered within five minutes.
+    """
+    auth = _google("auth")
+    try:
+        with _asking_alone(TO_ANSWER), _time_limit(TO_ANSWER):
+            auth.authenticate_user()
+    except _Silence:
+        raise UserError(
+            f"The account was not given: the page has not answered for {TO_ANSWER:.0f} s. Look for"
+            " a question that hides behind it, and run this cell again."
+        ) from None
+    except UserError:
+        raise
+    except Exception as error:  # MessageError, AuthorizationError: no common base
+        why = _said(error) if _has_page() else f"{NO_PAGE}. Call exactrun.colab.authenticate()"
+        raise UserError(
+            f"The account was not given: {why}. Run this again in a cell, and allow the notebook to"
+            " see your Drive when the browser asks."
+        ) from error
+
+
+def disconnect(directory: str | Path) -> None:
+    """Wait until Drive has uploaded everything, then give Colab's machine back, which ends it.
+
+    Outside Colab there is nothing to give back, and it says so.
+
+    Args:
+        directory: What has to outlive the machine, such as a run's persistent directory.
+
+    Raises:
+        UserError: If the directory is not on Drive, or Drive did not take everything, or the
+            machine can't be given back; it goes on then.
+    """
+    if where() != "colab":
+        print("– disconnect: only a machine of Colab's can be given back; this one goes on.")
+        return
+    if not is_drive(directory):
+        raise UserError(
+            f"The machine is not given back: {directory} is on its own disk, not on a mounted"
+            " Drive, and would be deleted with it. Download the directory, then Runtime →"
+            " Disconnect and delete runtime."
+        )
+    if not _has_page():
+        raise UserError(
+            f"The machine is not given back: {NO_PAGE}. Call exactrun.disconnect in a cell, or"
+            " Runtime → Disconnect and delete runtime."
+        )
+    print("Waiting until Drive has uploaded everything.", flush=True)
+    try:
+        with _asking_alone(TO_ANSWER):
+            os.statvfs(directory)  # a lost connection uploads nothing, and Google's flush says so
+            _google("drive").flush_and_unmount()
+    except UserError:
+        raise
+    except Exception as error:  # ValueError, OSError, pexpect.TIMEOUT: no common base
+        why = explain(error) if isinstance(error, OSError) else _said(error)
+        raise UserError(
+            f"The machine is not given back, as Drive has not taken everything: {why}. Leave this"
+            " page open for some minutes, and compare the directory on https://drive.google.com"
+            f" with {directory} before the session ends."
+        ) from error
+    print("All of it is on Drive. The machine is given back now.", flush=True)
+    try:
+        _google("runtime").unassign()
+    except Exception as error:  # RuntimeManagementError, and the errors of its HTTP client
+        raise UserError(
+            f"All of it is on Drive, but the machine was not given back: {_said(error)}. Give it"
+            " back yourself: Runtime → Disconnect and delete runtime."
+        ) from error
+
+
+def _ask_colab(place: Path, timeout_secs: float, *, lost: bool) -> None:
+    """Call Colab's own `mount`, and say what its failures mean.
+
+    Raises:
+        OSError: If a lost Drive can't be looked at.
+        UserError: If it was not mounted.
+    """
+    reason = ""
+    if not (environment.MACHINE / "var/colab/hostname").exists():
+        reason = (
+            "no page of Colab is connected here. Open the notebook on"
+            " https://colab.research.google.com"
+        )
+    elif os.environ.get("VERTEX_PRODUCT") == "COLAB_ENTERPRISE":
+        reason = (
+            "Colab Enterprise has no Drive. Set persistent_dir to a directory of a mounted Cloud"
+            " Storage bucket"
+        )
+    elif not _has_page():
+        reason = (
+            f"{NO_PAGE}. Mount it in a cell first, then run this again: import exactrun;"
+            " exactrun.mount_drive()"
+        )
+    if lost and not reason:
+        reason = _free(place)
+    if not (reason or is_drive(place)) and place.is_dir() and any(place.iterdir()):
+        reason = FAILURES["must not already contain files"]
+    if not reason:
+        try:
+            _google("drive").mount(str(place), timeout_ms=int(timeout_secs * 1000))
+        except Exception as error:  # MessageError, ValueError, pexpect.TIMEOUT: no common base
+            said = _said(error)
+            reason = next((FAILURES[part] for part in FAILURES if part in said), said)
+    if not (reason or is_drive(place)):
+        reason = (
+            "Colab said that it was, but the system's mount table has no Drive at MOUNTPOINT. Run"
+            " this cell again"
+        )
+    if reason:
+        told = reason.replace("MOUNTPOINT", str(place))
+        raise UserError(f"Drive was not mounted: {told}. {WITHOUT}")
+
+
+def _free(place: Path) -> str:
+    """Unmount a Drive whose connection was lost, though files in it are open; or say why not.
+
+    Colab's own way, `umount -f`, fails while a file or a working directory is open there.
+    """
+    for _ in range(8):  # of several mounts at one point, each hides the one before
+        if not is_drive(place):
+            return ""
+        done = subprocess.run(
+            ["umount", "-l", str(place)], check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            return (
+                f"its connection was lost, and it can't be freed: {done.stderr.strip()}. Runtime →"
+                " Disconnect and delete runtime, then Runtime → Run all"
+            )
+    return "" if not is_drive(place) else "its connection was lost, and it can't be freed"
+
+
+def _colab_secret(name: str) -> str:
+    """Return one of the secrets of Colab's page; empty if there is none of this name."""
+    advice = "Run this cell again."
+    if not _has_page():
+        raise UserError(
+            f"The secret {name} was not read: {NO_PAGE}. In a cell, pass it on first: import os,"
+            f" exactrun; os.environ[{name!r}] = exactrun.get_secret({name!r})"
+        )
+    try:
+        with _asking_alone(TO_ANSWER):
+            return str(_google("userdata").get(name) or "").strip()
+    except UserError:
+        raise
+    except Exception as error:  # they have no common base
+        match type(error).__name__:
+            case "SecretNotFoundError":
+                return ""
+            case "NotebookAccessError":
+                advice = (
+                    "Click the key on the left, switch on 'Notebook access' for it, and run this"
+                    " cell again."
+                )
+            case "TimeoutException":
+                advice = "The page does not answer: reload it, and run this cell again."
+        raise UserError(f"The secret {name} was not read: {_said(error)}. {advice}") from error
+
+
+def _google(name: str) -> Any:
+    """Import a module of Google's client, which is in Colab only."""
+    return importlib.import_module(f"google.colab.{name}")
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error of Google's says; pexpect's own text is a page of its buffers."""
+    name = type(error).__name__
+    return "it timed out" if name == "TIMEOUT" else str(error).rstrip(". ") or name
+
+
+def _has_page() -> bool:
+    """Tell whether this process is a kernel, whose page can be asked."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
+
+
+@contextlib.contextmanager
+def _asking_alone(patience: float) -> Iterator[None]:
+    """Ask the page while no other thread does: it mixes up two questions' answers."""
+    if not _page.acquire(timeout=patience):
+        raise UserError(
+            "Another question to this page is still open. Answer it, or Runtime → Restart session,"
+            " and run this again."
+        )
+    try:
+        yield
+    finally:
+        _page.release()
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Give up what takes longer, with `_Silence`; in the main thread, where cells run."""
+    if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+        yield
+        return
+
+    def give_up(*_: object) -> None:
+        raise _Silence
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
