@@ -1,0 +1,238 @@
+"""Executing a notebook through papermill, without papermill's ways to miss a failure."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import nbformat
+from papermill.engines import NotebookExecutionManager
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
+from ..errors import UserError
+from ..files import write_whole
+from .engine import Failed, execute
+from .files import load_notebook
+from .kernel import Kernels
+from .limits import NO_LIMITS, Limits
+from .parameters import check_parameters
+from .record import read_record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executed:
+    """An executed notebook, as far as it came.
+
+    Attributes:
+        notebook: Its cells, with what they put out.
+        path: Its file.
+        report: The same as a web page that needs nothing else.
+        record: What the notebook recorded; empty if nothing was asked for, or left.
+        seconds: What the run took, the kernel's start included.
+    """
+
+    notebook: nbformat.NotebookNode
+    path: Path
+    report: Path
+    record: Mapping[str, Any]
+    seconds: float
+
+    def outputs(self, cell: str) -> list[nbformat.NotebookNode]:
+        """Return the outputs of the cells with an id or a tag.
+
+        Raises:
+            UserError: If there is no such cell.
+        """
+        found = [
+            each
+            for each in self.notebook.cells
+            if each.cell_type == "code" and cell in (each.id, *each.metadata.get("tags", []))
+        ]
+        if not found:
+            raise UserError(f"{self.path} has no cell of code with the id or tag {cell!r}.")
+        return [output for each in found for output in each.outputs]
+
+    def text(self, cell: str) -> str:
+        """Return what the cells with an id or a tag printed and showed as text."""
+        outputs = self.outputs(cell)
+        return "".join(
+            output.get("text", "") or output.get("data", {}).get("text/plain", "")
+            for output in outputs
+        )
+
+    def check(self, name: str) -> dict[str, str]:
+        """Return one of the recorded checks: its name, status and detail.
+
+        Raises:
+            UserError: If the notebook recorded none of that name.
+        """
+        checks: dict[str, dict[str, str]] = {c["name"]: c for c in self.record.get("checks", [])}
+        if name not in checks:
+            there = ", ".join(checks) or "none"
+            raise UserError(f"{self.path} recorded no check {name!r}. It recorded: {there}.")
+        return checks[name]
+
+
+class NotebookFailed(UserError):
+    """A notebook that did not pass; the message says what failed.
+
+    Attributes:
+        executed: The notebook as far as it came.
+    """
+
+    def __init__(self, message: str, executed: Executed) -> None:
+        super().__init__(message)
+        self.executed = executed
+
+
+def run_notebook(
+    notebook: str | Path,
+    *,
+    output: str | Path = "build",
+    parameters: Mapping[str, Any] | None = None,
+    limits: Limits = NO_LIMITS,
+    record: str | Path | None = None,
+    colab: bool | str | Path = False,
+) -> Executed:
+    """Execute a notebook from top to bottom and write its report, also if it fails.
+
+    It passes if every code cell ran, in order, none raised (unless tagged `raises-exception`), no
+    `!` or `%pip` line failed, no thread died, the kernel lived, within the limits, and no check
+    that it recorded failed.
+
+    Args:
+        notebook: The notebook; it is not changed.
+        output: Directory for the executed notebook and its report.
+        parameters: Values for some of the notebook's parameters.
+        limits: What it may take.
+        record: The JSON file of checks that the notebook writes.
+        colab: Whether to run it as in Colab: on a new simulated machine in this directory, beside
+            its `drive/`; True for `colab/` in the output directory.
+
+    Raises:
+        UserError: If the notebook or a parameter can't be taken.
+        NotebookFailed: If the run did not pass.
+        KeyboardInterrupt: If it was stopped, by Ctrl-C or SIGTERM; its report is written.
+    """
+    notebook, output, started = Path(notebook), Path(output), time.monotonic()
+    values = check_parameters(notebook, parameters or {})
+    path = output / notebook.name
+    page = path.with_suffix(".html")
+    if path.resolve() == notebook.resolve():
+        raise UserError(f"{notebook} would be overwritten. Choose another directory than {output}.")
+    prepared = load_notebook_node(load_notebook(notebook))
+    kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
+    if kernel not in Kernels().find_kernel_specs():
+        raise UserError(
+            f"{notebook} asks for the kernel {kernel}, which is not installed. Set the name in its"
+            " metadata's kernelspec to python3."
+        )
+    if values:
+        prepared = parameterize_notebook(prepared, values, kernel_name=kernel, language="python")
+    env, cwd = _colab(output / "colab" if colab is True else Path(colab)) if colab else ({}, None)
+    output.mkdir(parents=True, exist_ok=True)
+    page.unlink(missing_ok=True)  # it tells of the run before
+    record = Path(record) if record is not None else None
+    before = _stamp(record)
+    manager = _AtomicManager(prepared, str(path), progress_bar=False)
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    written: list[Future[Path]] = []
+
+    def report(problem: str) -> Path:
+        from .report import write_report  # here, since loading it takes time, too
+
+        return write_report(path, page, beside=notebook.parent, record=found, problem=problem)
+
+    def done() -> None:
+        manager.notebook_complete()
+        passed = prepared.metadata["exactrun"]["passed"]
+        if record is not None and (passed or _stamp(record) != before):
+            try:
+                found.update(read_record(record))
+            except UserError as error:
+                problems.append(f"it left no record: {error}")
+        problems.extend(
+            f"the check {check['name']!r} failed: {check['detail']}"
+            for check in found.get("checks", [])
+            if check["status"] == "failed"
+        )
+        written.append(beside.submit(report, "; ".join(problems)))
+
+    def executed() -> Executed:
+        seconds = time.monotonic() - started
+        return Executed(
+            notebook=prepared, path=path, report=written[0].result(), record=found, seconds=seconds
+        )
+
+    with _sigterm_as_interrupt(), ThreadPoolExecutor(max_workers=1) as beside:
+        manager.notebook_start()
+        try:
+            execute(
+                manager,
+                kernel,
+                limits=limits,
+                cwd=str(cwd or notebook.parent),
+                env=env,
+                done=done,
+            )
+        except Failed as failure:
+            message = f"{notebook} failed in {failure}\nUp to there: {page}"
+            raise NotebookFailed(message, executed()) from failure
+        except KeyboardInterrupt as stop:
+            message = f"{notebook} was not finished: {stop}\nUp to there: {page}"
+            raise KeyboardInterrupt(message) from stop
+        if problems:
+            message = f"{notebook} ran to its end, but {'; '.join(problems)}\nReport: {page}"
+            raise NotebookFailed(message, executed())
+        return executed()
+
+
+class _AtomicManager(NotebookExecutionManager):
+    """Keeps papermill's record of a run; who reads the file never sees half of it."""
+
+    def save(self, **_: Any) -> None:
+        write_whole(Path(self.output_path), nbformat.writes(self.nb) + "\n")
+        self.last_save_time = self.now()
+
+
+def _colab(directory: Path) -> tuple[dict[str, str], Path]:
+    """Return the environment variables of a simulated Colab, and its directory /content."""
+    from . import simulated_colab
+
+    env = simulated_colab.environment(directory.resolve())
+    content = Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
+    content.mkdir(parents=True, exist_ok=True)
+    return env, content
+
+
+def _stamp(path: Path | None) -> int | None:
+    """Return when a file was written; None if there is none."""
+    return path.stat().st_mtime_ns if path is not None and path.exists() else None
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, by which CI and batch systems stop a job, end a run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is told of signals
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: the rest is putting things away
+        raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,56 @@
+"""Notebooks as they are stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.validator import iter_validate
+
+from ..errors import UserError
+
+Json = dict[str, Any]
+
+
+def find_notebooks(directory: Path) -> list[Path]:
+    """Return the notebooks in a directory and below it, without those that Jupyter keeps aside."""
+    found = sorted(directory.rglob("*.ipynb"))
+    return [path for path in found if ".ipynb_checkpoints" not in path.parts]
+
+
+def read_notebook(path: Path) -> Json:
+    """Return a notebook as it is in its file: nbformat would mend it on the way.
+
+    Raises:
+        UserError: If there is none, or it is not valid; cells without ids are no reason.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}. Check the path.") from error
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not JSON: {error}. Resolve what a merge left, or save it with Jupyter."
+        ) from error
+    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
+        raise UserError(f"{path} is not a notebook of format 4. Save it again with Jupyter.")
+    minor, cells = notebook.get("nbformat_minor"), notebook.get("cells")
+    tried = notebook | {"nbformat_minor": max(5, minor) if isinstance(minor, int) else minor}
+    if isinstance(cells, list):
+        tried["cells"] = [{"id": "x"} | cell if isinstance(cell, dict) else cell for cell in cells]
+    if fault := next(iter(iter_validate(tried)), None):
+        where = "/".join(str(part) for part in fault.absolute_path) or "its top"
+        message = f"is not a valid notebook at {where}: {fault.message.splitlines()[0]}"
+        raise UserError(f"{path} {message}. Save it again with Jupyter.")
+    return notebook
+
+
+def load_notebook(path: Path) -> nbformat.NotebookNode:
+    """Return a notebook to work with: its texts in one piece, all its cells with ids.
+
+    Raises:
+        UserError: As `read_notebook` does.
+    """
+    return nbformat.reads(json.dumps(read_notebook(path)), as_version=4)

@@ -1,0 +1,71 @@
+"""A further notebook of a project, which begins as its first one does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import write_whole
+from .files import Json, find_notebooks, read_notebook
+from .lint import cleaned
+from .rules import source_of
+
+
+def new_notebook(name: Path, *, like: Path | None = None) -> Path:
+    """Write a notebook that begins with another one's setup and parameters.
+
+    All cells of the other one are taken over up to its first cell of code and its parameters; of
+    the text above them, the title and the badges' addresses change.
+
+    Args:
+        name: Of the new notebook; without a directory, it goes into `notebooks/` if there is one.
+        like: The other notebook; None for `setup.ipynb` beside the new one, or the first there.
+
+    Returns:
+        Its path.
+
+    Raises:
+        UserError: If there is one of this name already, or none to begin like.
+    """
+    default = Path("notebooks") if Path("notebooks").is_dir() else Path()
+    directory = name.parent if name.parent != Path() else default
+    target = directory / f"{name.name.removesuffix('.ipynb')}.ipynb"
+    if target.exists():
+        raise UserError(f"{target} exists already. Choose another name, or delete it.")
+    if like is None:
+        beside = [path for path in find_notebooks(directory) if path.parent == directory]
+        if not beside:
+            raise UserError(f"There is no notebook in {directory} to begin like. Give one: --like.")
+        like = next((path for path in beside if path.stem == "setup"), beside[0])
+    notebook = cleaned(read_notebook(like))
+    code = [index for index, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"]
+    tagged = [index for index in code if _is_parameters(notebook["cells"][index])]
+    setup = [index for index in code if index not in tagged]
+    if not setup:
+        raise UserError(f"{like} has no cell of code to begin with. Give another: --like.")
+    kept = notebook["cells"][: max(setup[0], *tagged[:1], 0) + 1]
+    for number, cell in enumerate(kept):
+        if cell["cell_type"] == "markdown":
+            text = source_of(cell).replace(f"/{like.name}", f"/{target.name}")
+            cell["source"] = (_titled(text, target) if number == 0 else text).splitlines(True)
+    ids = {cell["id"] for cell in kept}
+    work = next(each for each in ("work", "first-work", "own-work") if each not in ids)
+    notebook["cells"] = [
+        *kept,
+        {"cell_type": "code", "execution_count": None, "id": work, "metadata": {}, "outputs": []}
+        | {"source": []},
+    ]
+    write_whole(target, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    return target
+
+
+def _is_parameters(cell: Json) -> bool:
+    return "parameters" in cell["metadata"].get("tags", [])
+
+
+def _titled(text: str, target: Path) -> str:
+    """Return a title's cell with another title, and of the rest its badges."""
+    badges = [line for line in text.splitlines() if line.startswith("[![")]
+    title = target.stem.replace("_", " ").replace("-", " ").capitalize()
+    return "\n".join([f"# {title}", *([""] if badges else []), *badges])

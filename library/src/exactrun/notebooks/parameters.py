@@ -1,0 +1,153 @@
+"""A notebook's parameters: what it declares, and which values may take their place."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .files import load_notebook
+
+
+def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any]:
+    """Return a notebook's parameters and their own values.
+
+    Args:
+        notebook: The notebook.
+        needed: Whether there must be some: values are to be given to them.
+
+    Raises:
+        UserError: If a value is not a literal; or if given ones would come too late or too early
+            to count, since not exactly one cell, of code, is tagged `parameters`, or its names are
+            used above it. Papermill would go on, with the notebook's own values.
+    """
+    cells = load_notebook(notebook).cells
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    of_code = [cell for cell in tagged if cell.cell_type == "code"]
+    if tagged != of_code or len(tagged) > 1 or (needed and not tagged):
+        raise UserError(
+            f"{notebook} has {len(tagged)} cells tagged 'parameters', {len(of_code)} of them code;"
+            " to be given values, it needs exactly one, and of code."
+        )
+    if any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells):
+        raise UserError(
+            f"{notebook} has a cell tagged 'injected-parameters': values of an earlier run, which"
+            " would win over its own. Delete that cell."
+        )
+    if not tagged:
+        return {}
+    try:
+        statements = ast.parse(tagged[0].source).body
+    except SyntaxError as error:
+        raise UserError(
+            f"{notebook}: line {error.lineno} of the parameters is not Python: {error.msg}. Keep"
+            " commands and magics in other cells."
+        ) from error
+    values = {}
+    for statement in statements:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        try:
+            values[name] = ast.literal_eval(value)
+        except ValueError as error:
+            raise UserError(
+                f"{notebook} declares {name} = {ast.unparse(value)}; a parameter needs a plain"
+                " value, such as 3, 0.5, True or 'text'."
+            ) from error
+    above = cells[: cells.index(tagged[0])] if needed else []
+    code = "\n".join(cell.source for cell in above if cell.cell_type == "code")
+    early = values.keys() & set(re.findall(r"\w+", re.sub(r"#.*", "", code)))
+    if early:
+        raise UserError(
+            f"{notebook} uses {', '.join(sorted(early))} above the cell tagged 'parameters', where"
+            " a given value does not reach. Move that cell up."
+        )
+    return values
+
+
+def parse_parameters(notebook: Path, texts: Iterable[str]) -> dict[str, Any]:
+    """Turn `name=value` texts into values of the types that the notebook declares.
+
+    A parameter that is declared as None takes any plain value, and else the text as it is.
+
+    Raises:
+        UserError: If a text is not of this form, its name unknown, or its value not of the
+            parameter's type.
+    """
+    texts = list(texts)
+    declared, values = declared_parameters(notebook, needed=bool(texts)), {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UserError(f"{text!r} is not of the form name=value, such as epochs=3.")
+        _known(notebook, name, declared)
+        values[name] = _parse(name, value, declared[name])
+    return check_parameters(notebook, values)
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as they will reach the notebook.
+
+    Raises:
+        UserError: If a name is unknown, or a value not of the type that the notebook declares.
+    """
+    declared, values = declared_parameters(notebook, needed=bool(parameters)), {}
+    for name, value in parameters.items():
+        _known(notebook, name, declared)
+        kind = type(declared[name])
+        if kind is float and type(value) is int:
+            value = float(value)
+        if declared[name] is not None and type(value) is not kind:
+            raise _mistyped(name, value, declared[name])
+        if not _passable(value):
+            raise UserError(
+                f"{name}={value!r} can't be passed: papermill passes plain values, lists, and"
+                " dictionaries with texts as keys. Declare a list in the place of a tuple."
+            )
+        values[name] = value
+    return values
+
+
+def _known(notebook: Path, name: str, declared: Mapping[str, Any]) -> None:
+    if name not in declared:
+        near = difflib.get_close_matches(name, declared, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        names = ", ".join(declared) or "none"
+        raise UserError(f"{notebook} has no parameter {name}.{hint} It has: {names}.")
+
+
+def _parse(name: str, text: str, declared: Any) -> Any:
+    kind = type(declared)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text) if kind in (int, float, str) else ast.literal_eval(text)
+    except (KeyError, SyntaxError, ValueError) as error:
+        if declared is None:
+            return text
+        raise _mistyped(name, text, declared) from error
+
+
+def _mistyped(name: str, value: Any, declared: Any) -> UserError:
+    return UserError(
+        f"{name}={value}: {value!r} is not of type {type(declared).__name__}, which the notebook"
+        f" declares: {name} = {declared!r}."
+    )
+
+
+def _passable(value: Any) -> bool:
+    """Tell whether papermill writes the value into the notebook as it is; a tuple gets a text."""
+    if isinstance(value, list):
+        return all(map(_passable, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _passable(item) for key, item in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
