@@ -1,4 +1,4 @@
-"""Keras' `fit`, killed at any instant, ending with the same bits.
+"""Keras' `fit`, killed at any instant, ending with the same bits; and what a run needs around it.
 
 TensorFlow is imported when a training needs it, not before.
 """
@@ -13,29 +13,48 @@ from .errors import UserError
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import datasets
     from .callbacks import History
+    from .colab import get_secret, mount_drive
+    from .drive_folder import fetch_drive_folder
+    from .environment import find_data
     from .examples import BadExample, Examples
     from .fitting import evaluate, fit
     from .images import image_directory
-    from .saving import save_model
+    from .objects import load_object, save_object
+    from .run import Run
+    from .saving import load_metadata, save_model
     from .shards import open_shards, write_shards
     from .splits import split
+    from .staging import stage
     from .tables import csv_rows
+    from .workers import run_workers
 
 __all__ = [
     "BadExample",
     "Checkpoints",
     "Examples",
     "History",
+    "Run",
     "UserError",
     "__version__",
     "csv_rows",
+    "datasets",
     "evaluate",
+    "fetch_drive_folder",
+    "find_data",
     "fit",
+    "get_secret",
     "image_directory",
+    "load_metadata",
+    "load_object",
+    "mount_drive",
     "open_shards",
+    "run_workers",
     "save_model",
+    "save_object",
     "split",
+    "stage",
     "write_shards",
 ]
 
@@ -43,19 +62,33 @@ _MODULES = {
     "BadExample": "examples",
     "Examples": "examples",
     "History": "callbacks",
+    "Run": "run",
     "csv_rows": "tables",
     "evaluate": "fitting",
+    "fetch_drive_folder": "drive_folder",
+    "find_data": "environment",
     "fit": "fitting",
+    "get_secret": "colab",
     "image_directory": "images",
+    "load_metadata": "saving",
+    "load_object": "objects",
+    "mount_drive": "colab",
     "open_shards": "shards",
+    "run_workers": "workers",
     "save_model": "saving",
+    "save_object": "objects",
     "split": "splits",
+    "stage": "staging",
     "write_shards": "shards",
 }
 """Where the names are that are imported when they are used: TensorFlow alone takes seconds."""
 
+_SUBMODULES = ("datasets",)
+
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

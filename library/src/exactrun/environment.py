@@ -1,12 +1,77 @@
-"""Where the code runs."""
+"""Where the code runs, and whether what is installed is what was pinned."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
+import re
+import shutil
+import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+from .errors import UserError
 
 MACHINE = Path(os.environ.get("EXACTRUN_SIMULATED_MACHINE", "/"))
 """Where /content, /var/colab and /kaggle are; the simulated Colab has a directory of its own."""
+
+KAGGLE_INPUT = MACHINE / "kaggle/input"
+"""Where Kaggle puts the data sets that are attached to a notebook; it can't be written."""
+
+NO_TENSORFLOW = (
+    "This runtime has no TensorFlow: Colab's TPU runtimes hold none. Choose another one:"
+    " Runtime → Change runtime type → T4 GPU (or CPU) → Save, then Runtime → Run all."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine and the platform.
+
+    Attributes:
+        where: colab, kaggle, ci or local.
+        release: The platform's own name for its image; empty where there is none.
+        system: Operating system and processor, such as Linux x86_64.
+        python: Python's version.
+        cpus: Processors that this process may use.
+        ram_gib: Memory in GiB; None where the system doesn't tell.
+        disk_free_gib: Free space of the working directory's disk, in GiB.
+    """
+
+    where: str
+    release: str
+    system: str
+    python: str
+    cpus: int
+    ram_gib: float | None
+    disk_free_gib: float
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}: {said}" for name, said in self.facts().items())
+
+    def facts(self) -> dict[str, str]:
+        """Return what there is to know, by name and in words."""
+        return {
+            "place": f"{self.where} {self.release}".strip(),
+            "system": self.system,
+            "Python": self.python,
+            "processors": str(self.cpus),
+            "memory": "unknown" if self.ram_gib is None else f"{self.ram_gib} GiB",
+            "disk": f"{self.disk_free_gib} GiB free",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinDifference:
+    """A package that is not at its pin; `installed` is None if it is missing."""
+
+    name: str
+    pinned: str
+    installed: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.installed or 'missing'} (pinned {self.pinned})"
 
 
 def where() -> str:
@@ -19,3 +84,100 @@ def where() -> str:
     if os.environ.get("COLAB_RELEASE_TAG"):
         return "colab"
     return "ci" if os.environ.get("CI", "").lower() not in ("", "0", "false") else "local"
+
+
+def detect() -> Environment:
+    """Read the environment of this process."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    ram = None
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        ram = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+    return Environment(
+        where=where(),
+        release=os.environ.get("COLAB_RELEASE_TAG", ""),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        cpus=cpus or 1,
+        ram_gib=ram,
+        disk_free_gib=round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
+    )
+
+
+def find_data(path: str | Path) -> Path:
+    """Return a file or directory that the user names; `~` is the home directory.
+
+    On Kaggle, what is not there is searched by its name in the attached data sets, whose
+    directories are known only when the notebook runs.
+
+    Raises:
+        UserError: If it is not there, or if several data sets hold something of this name.
+
+    Example:
+        >>> exactrun.find_data(directory) == directory
+        True
+    """
+    named = Path(path).expanduser()
+    if named.exists():
+        return named
+    attached = ""
+    if where() == "kaggle":
+        found = sorted(KAGGLE_INPUT.rglob(named.name)) if named.name else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            listed = "\n".join(f"  {each}" for each in found)
+            raise UserError(
+                f"Several attached data sets hold {named.name}:\n{listed}\nName one of these paths."
+            )
+        attached = f", nor is {named.name!r} in {KAGGLE_INPUT}. Attach it by Add Input"
+    raise UserError(f"{named} is not there{attached}. Give the path of a file or directory.")
+
+
+def pinned_runtime(requirements: Path) -> str:
+    """Return the Colab runtime that a requirements file names in its header.
+
+    Returns:
+        Such as 2026.07; or `latest`, which Colab moves.
+    """
+    if not requirements.exists():
+        raise UserError(
+            f"{requirements} is not there. Give the requirements file of the project, and its"
+            " directory as project_dir."
+        )
+    text = requirements.read_text(encoding="utf-8")
+    found = re.search(r"Colab runtime (\d{4}\.\d{2}|latest)", text)
+    if found is None:
+        raise UserError(f"{requirements} does not say which Colab runtime it is for.")
+    return found[1]
+
+
+def pin_differences(requirements: Path) -> list[PinDifference]:
+    """Compare what is installed with a pinned requirements file.
+
+    Pins that are for another system or Python than this one are left out.
+    """
+    try:
+        from packaging.requirements import Requirement
+    except ImportError as error:  # TensorFlow needs it, too
+        raise UserError(
+            "The pinned packages are not installed here:"
+            f" {Path(sys.executable).name} -m pip install -r {requirements.name}"
+        ) from error
+
+    differences = []
+    joined = requirements.read_text(encoding="utf-8").replace("\\\n", " ")
+    for block in re.findall(r"^[A-Za-z0-9].*", joined, flags=re.MULTILINE):
+        requirement = Requirement(re.split(r"\s+(?:--hash|#)", block, maxsplit=1)[0])
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            installed = None
+        # The specifier compares as pip does: 2026.7.22 is 2026.07.22, and 2.20.0+cu12 is 2.20.0.
+        if installed is None or not requirement.specifier.contains(installed, prereleases=True):
+            pinned = str(requirement.specifier).removeprefix("==")
+            differences.append(
+                PinDifference(name=requirement.name, pinned=pinned, installed=installed)
+            )
+    return differences

@@ -1,0 +1,200 @@
+"""What NVIDIA's driver says of the GPUs, whether or not TensorFlow sees them.
+
+NVML, the driver's own library, is asked directly: it comes with every driver, and needs no package.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, DRIVER_NOT_LOADED = 3, 4, 6, 9
+"""Return codes: NVML API Reference, "Device Enumeration and Error Codes" (`nvmlReturn_t`)."""
+
+MEANINGS = {
+    NO_PERMISSION: "this user may not use the GPU (/dev/nvidia*)",
+    8: "a GPU's external power cable is not connected",
+    10: "the GPU did not answer in time",
+    14: "the GPU's information is corrupted",
+    15: "the GPU is lost: it has fallen off the bus",
+    16: "the GPU has to be reset before it can be used again",
+    17: "the operating system or the container bars the GPU",
+    18: "the driver's version and that of its library differ, as after an update without a restart",
+}
+"""What a return code means for who uses the machine; the others say it themselves."""
+
+NAME_LENGTH = 96
+
+
+class BrokenDriver(Exception):
+    """There is a driver, and it does not work; the message says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU by its name and memory, such as 15360 MiB on a T4.
+
+    Attributes:
+        instances: The instances that it is divided into (MIG); None if it is not.
+    """
+
+    name: str
+    memory: str
+    instances: tuple[Gpu, ...] | None = None
+
+    def __str__(self) -> str:
+        if self.instances is None:
+            return f"{self.name} with {self.memory}"
+        return " + ".join(map(str, self.instances)) or f"{self.name} in MIG mode without instances"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """NVIDIA's driver and its GPUs.
+
+    Attributes:
+        version: The driver's version, such as 550.54.15.
+        cuda: The newest CUDA that this driver runs, such as 12.4.
+        gpus: The GPUs, in the driver's order.
+    """
+
+    version: str
+    cuda: str
+    gpus: tuple[Gpu, ...]
+
+    def __str__(self) -> str:
+        gpus = ", ".join(str(gpu) for gpu in self.gpus) or "no GPU"
+        return f"{gpus}; driver {self.version}, CUDA up to {self.cuda}"
+
+
+def inventory() -> Driver | None:
+    """Ask the driver for its GPUs.
+
+    Returns:
+        None where there is no driver: only a missing library and a driver that is not loaded mean
+        that.
+
+    Raises:
+        BrokenDriver: If there is one that doesn't work.
+    """
+    library = _load()
+    if library is None:
+        return None
+    nvml = _Nvml(library)
+    code = nvml.code("nvmlInit_v2")
+    if code == DRIVER_NOT_LOADED:
+        return None
+    nvml.require(code, "the driver does not start")
+    try:
+        cuda = nvml.number("nvmlSystemGetCudaDriverVersion_v2")
+        return Driver(
+            version=nvml.text("nvmlSystemGetDriverVersion"),
+            cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
+            gpus=tuple(nvml.gpu(index) for index in range(nvml.number("nvmlDeviceGetCount_v2"))),
+        )
+    finally:
+        nvml.code("nvmlShutdown")
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+class _Nvml:
+    """NVML's functions, whose return codes are looked at."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+
+    def code(self, name: str, *arguments: Any) -> int:
+        """Call a function; return its code, or that of a missing one in an older driver."""
+        try:
+            function: Callable[..., int] = getattr(self._library, name)
+        except AttributeError:
+            return NOT_SUPPORTED
+        return function(*arguments)
+
+    def require(self, code: int, what: str) -> None:
+        if code:
+            self._library.nvmlErrorString.restype = ctypes.c_char_p
+            said = self._library.nvmlErrorString(code) or b"no words"
+            meaning = MEANINGS.get(code, "")
+            raise BrokenDriver(
+                f"NVIDIA's driver is broken: {what}: {meaning}{' - ' if meaning else ''}NVML says"
+                f" {said.decode()!r} (code {code})"
+            )
+
+    def number(self, name: str, *arguments: Any) -> int:
+        found = ctypes.c_uint()
+        self.require(self.code(name, *arguments, ctypes.byref(found)), name)
+        return found.value
+
+    def text(self, name: str, *arguments: Any) -> str:
+        found = ctypes.create_string_buffer(NAME_LENGTH)
+        self.require(self.code(name, *arguments, found, ctypes.c_uint(NAME_LENGTH)), name)
+        return found.value.decode()
+
+    def gpu(self, index: int) -> Gpu:
+        """Return a GPU with its instances.
+
+        Raises:
+            BrokenDriver: If it is lost, or needs a reset.
+        """
+        handle = ctypes.c_void_p()
+        code = self.code(
+            "nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(handle)
+        )
+        self.require(code, f"GPU {index}")
+        mode, pending = ctypes.c_uint(), ctypes.c_uint()
+        code = self.code("nvmlDeviceGetMigMode", handle, ctypes.byref(mode), ctypes.byref(pending))
+        if code != NOT_SUPPORTED:
+            self.require(code, f"GPU {index}")
+        instances = self._instances(handle) if mode.value else None
+        return self._described(handle, instances)
+
+    def _instances(self, gpu: Any) -> tuple[Gpu, ...]:
+        found = []
+        for index in range(self.number("nvmlDeviceGetMaxMigDeviceCount", gpu)):
+            handle = ctypes.c_void_p()
+            code = self.code(
+                "nvmlDeviceGetMigDeviceHandleByIndex",
+                gpu,
+                ctypes.c_uint(index),
+                ctypes.byref(handle),
+            )
+            if code != NOT_FOUND:
+                self.require(code, f"MIG instance {index}")
+                found.append(self._described(handle, None))
+        return tuple(found)
+
+    def _described(self, handle: Any, instances: tuple[Gpu, ...] | None) -> Gpu:
+        memory = _Memory()
+        code = self.code("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
+        # Who may use one instance only may not see the memory of the whole.
+        if code not in (NOT_SUPPORTED, NO_PERMISSION):
+            self.require(code, "a GPU's memory")
+        return Gpu(
+            name=self.text("nvmlDeviceGetName", handle),
+            memory=f"{memory.total >> 20} MiB" if not code else "unknown memory",
+            instances=instances,
+        )
+
+
+def _load() -> Any:
+    """Return the driver's library; None where there is none.
+
+    Raises:
+        BrokenDriver: If there is one that can't be loaded.
+    """
+    name = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
+    try:
+        return ctypes.CDLL(name)
+    except OSError as error:
+        if sys.platform in ("win32", "darwin") or "No such file" in str(error):
+            return None
+        raise BrokenDriver(
+            f"NVIDIA's driver is broken: its library can't be loaded: {error}"
+        ) from (error)
