@@ -33,8 +33,9 @@ def test_all_numbers_are_finite(few: Splits) -> None:
 def test_each_label_has_a_name(few: Splits) -> None:
     for part in (few.train, few.validation, few.test):
         if few.class_names and len(arrays(part[1])) == 1:
-            assert 0 <= arrays(part[1])[0].min()
-            assert arrays(part[1])[0].max() < len(few.class_names)
+            labels = arrays(part[1])[0]
+            assert labels.min() >= 0
+            assert labels.max() < len(few.class_names)
 
 
 def test_the_seed_alone_decides_the_data(few: Splits, config: Config) -> None:

@@ -29,15 +29,14 @@ def test_it_takes_the_examples(few: Splits, config: Config) -> None:
 
 def test_the_seed_decides_the_first_weights(few: Splits, config: Config) -> None:
     def first_weights(seed: int) -> bytes:
-        return b"".join(weight.numpy().tobytes() for weight in build(few, config, seed=seed).weights)
+        model = build(few, config, seed=seed)
+        return b"".join(weight.numpy().tobytes() for weight in model.weights)
 
     assert first_weights(1) == first_weights(1)
     assert first_weights(1) != first_weights(2)
 
 
-def test_saved_and_loaded_it_predicts_the_same(
-    few: Splits, config: Config, tmp_path: Path
-) -> None:
+def test_saved_and_loaded_it_predicts_the_same(few: Splits, config: Config, tmp_path: Path) -> None:
     model = build(few, config)
 {% if cookiecutter.task == "text" %}
     model = export_model(model, few)

@@ -59,12 +59,12 @@ def train(config: Config) -> exactrun.Run:
     )
 
     # 5. The result: saved, uploaded, loaded again from there and compared; then tested, once.
-    model = run.save_model(
 {% if cookiecutter.task == "text" %}
+    model = run.save_model(
         export_model(model, splits), check_on=splits.test[0], class_names=splits.class_names
-{% else %}
-        model, check_on=splits.test[0], class_names=splits.class_names
-{% endif %}
     )
+{% else %}
+    model = run.save_model(model, check_on=splits.test[0], class_names=splits.class_names)
+{% endif %}
     run.log(history=history, test=exactrun.evaluate(model, *splits.test))
     return run
