@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -101,6 +102,15 @@ def detect() -> Environment:
         ram_gib=ram,
         disk_free_gib=round(shutil.disk_usage(Path.cwd()).free / 2**30, 1),
     )
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of what decides a result's bits, by package."""
+    found = {}
+    for name in ("tensorflow", "keras", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def find_data(path: str | Path) -> Path:

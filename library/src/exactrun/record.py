@@ -80,11 +80,12 @@ class Record:
 
 def say(text: str) -> None:
     """Print a line at once, also on a console that can't show all of its signs."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
-        print(text, flush=True)
+        text.encode(encoding)
     except UnicodeEncodeError:
-        encoding = sys.stdout.encoding
-        print(text.translate(PLAIN).encode(encoding, "replace").decode(encoding), flush=True)
+        text = text.translate(PLAIN).encode(encoding, "replace").decode(encoding)
+    print(text, flush=True)
 
 
 def git_revision(root: Path) -> str | None:

@@ -122,7 +122,7 @@ class Run:
                 compares nothing.
         """
         found = environment.detect()
-        self.record.note(environment=asdict(found))
+        self.record.note(environment=asdict(found), packages=environment.package_versions())
         self.record.check("environment", "passed", str(found))
         if requirements is not None:
             self._check_pins(self.project_dir / requirements, found.where)
@@ -330,8 +330,10 @@ class Run:
             stopped_by=history.stopped_by,
         )
         found = f"{len(history.epoch)} epochs"
-        if shown := _listed(metrics):
+        if shown := _listed({name: v for name, v in metrics.items() if "test_" not in name[:5]}):
             found += f", {shown}"
+        if shown := _listed({name: v for name, v in metrics.items() if "test_" in name[:5]}):
+            found += f"; {shown}"
         if history.stopped_by:
             found += f"; stopped by {history.stopped_by}"
         if history.unsaved:
