@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import crash_test
 from .errors import UserError
 from .version import __version__
 
@@ -221,6 +222,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
         metavar="FRACTION",
         help="size of the work: 1 is the full one, which needs 4 GB (default: %(default)s)",
     )
+    crash_test.add_to(commands)
     _add_notebooks(commands, given)
     return parser
 

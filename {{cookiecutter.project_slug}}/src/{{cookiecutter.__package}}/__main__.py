@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from exactrun import UserError
+from exactrun import UserError, run_workers
 
 from .config import Config
 
@@ -30,8 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def train(**settings: Any) -> int:
+def train(workers: int, **settings: Any) -> int:
     """Train, or go on with the run of that name."""
+    if workers != 1 and "TF_CONFIG" not in os.environ:
+        return run_workers([sys.executable, "-m", str(__package__), *sys.argv[1:]], workers)
+
     from .train import train
 
     run = train(Config(**settings))
@@ -50,7 +54,7 @@ def predict(files: list[Path], model: Path) -> int:
             f"There is no model {model}. Train one, python -m {__package__} train, or name its"
             " file: --model FILE"
         )
-    loaded = keras.models.load_model(model)
+    loaded = keras.models.load_model(model, compile=False)
     names = exactrun.load_metadata(model)["class_names"]
     x = np.stack([read_input(path, loaded) for path in files])
     for path, output in zip(files, loaded.predict(x, verbose=0), strict=True):
@@ -96,6 +100,8 @@ def parser() -> argparse.ArgumentParser:
 
     learn = commands.add_parser("train", help=train.__doc__, description=train.__doc__)
     learn.set_defaults(command=train)
+    text = "processes of this machine that train together (default: %(default)s)"
+    learn.add_argument("--workers", type=int, default=1, metavar="COUNT", help=text)
     comments = dict(re.findall(r"^    (\w+): .+?  # (.+)$", inspect.getsource(Config), re.M))
     for field in fields(Config):
         flag, words = "--" + field.name.replace("_", "-"), comments.get(field.name, "")
