@@ -14,7 +14,11 @@ def running(parent: int) -> set[tuple[int, str]]:
     """Return the living processes below one, as Linux knows them, with their commands."""
     found = set()
     for file in Path(f"/proc/{parent}/task").glob("*/children"):
-        for child in map(int, file.read_text().split()):
+        try:
+            children = [int(child) for child in file.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):  # the thread has ended
+            continue
+        for child in children:
             try:
                 command = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip()
             except FileNotFoundError:

@@ -20,7 +20,9 @@ import numpy as np
 from .archive import Damaged, read_archive, read_facts, verify_archive, write_archive
 from .background import Background
 from .errors import UserError
-from .files import copy_verified, digest, discard, explain, names_in
+from .files import digest, discard, explain, names_in
+from .mounts import require_mounted
+from .upload import copy_verified
 
 FORMAT = 1
 """Raised when a checkpoint of today could not be read by a program of before."""
@@ -181,6 +183,7 @@ class Checkpoints:
             trial = place / ".trial.npz.partial"
             made = [p for p in (place, *place.parents) if not p.exists()] + made
             try:
+                require_mounted(place)
                 place.mkdir(parents=True, exist_ok=True)
                 trial.write_bytes(b"exactrun")
                 discard(trial)
@@ -355,6 +358,7 @@ class Checkpoints:
 
 def _steps(place: Path) -> list[str]:
     try:
+        require_mounted(place)
         return [name for name in names_in(place) if STEP.fullmatch(name)]
     except OSError as error:
         raise _unreadable(place, error) from error

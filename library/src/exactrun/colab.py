@@ -354,8 +354,11 @@ def _ask_colab(place: Path, timeout_secs: float, *, lost: bool) -> None:
         )
     if lost and not reason:
         reason = _free(place)
-    if not (reason or is_drive(place)) and place.is_dir() and any(place.iterdir()):
-        reason = FAILURES["must not already contain files"]
+    if not (reason or is_drive(place)):  # what Google's own may take for Drive
+        if place.is_symlink():
+            reason = FAILURES["must not be a symlink"]
+        elif place.is_dir() and any(place.iterdir()):
+            reason = FAILURES["must not already contain files"]
     if not reason:
         try:
             _google("drive").mount(str(place), timeout_ms=int(timeout_secs * 1000))

@@ -6,13 +6,14 @@ import atexit
 import errno
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import files
 from .colab import mount_drive, mounts_made
 from .errors import UserError
-from .files import copy_verified, discard, explain, sha256_of
+from .files import discard, explain, sha256_of
 from .lock import Lock
 from .mounts import belongs_on_drive, require_mounted
 
@@ -26,8 +27,13 @@ AT_EXIT = 10.0
 """The same when the process ends, which nobody wants to wait for."""
 
 
-def upload_file(source: Path, directory: Path, *, moved: Callable[[], None] = lambda: None) -> Path:
-    """Copy a closed file and verify it; if Drive's connection was lost, mount it again and copy.
+def copy_verified(
+    source: Path, directory: Path, *, moved: Callable[[], None] = lambda: None
+) -> Path:
+    """Copy a closed file as `files.copy_verified` does, also to a Drive that is lost or unmounted.
+
+    Drive is mounted again then, once; and what went to the machine's own disk instead of Drive is
+    not taken for a copy.
 
     Args:
         source: On the local disk.
@@ -51,7 +57,7 @@ def upload_file(source: Path, directory: Path, *, moved: Callable[[], None] = la
 
 def _copy(source: Path, directory: Path, moved: Callable[[], None]) -> Path:
     require_mounted(directory)
-    copy = copy_verified(source, directory, moved=moved)
+    copy = files.copy_verified(source, directory, moved=moved)
     require_mounted(directory)  # or it went to the machine's own disk, under Drive's name
     return copy
 
@@ -100,7 +106,6 @@ class Uploader:
             self._failed: dict[str, _Job] = {}
             self._done: dict[str, _Job] = {}
             self._thread: threading.Thread | None = None
-            self._urgent = False
             self._moved_at = 0.0
             self._mount = mounts_made()
         try:
@@ -137,6 +142,7 @@ class Uploader:
             self._waiting[name] = _Job(Path(file))
             self._doubt()
             self._begin()
+            self._changed.notify_all()
         return self._wait_for([name], PATIENCE).get(name, "") if wait else ""
 
     def flush(self, patience: float | None = None) -> dict[str, str]:
@@ -164,6 +170,9 @@ class Uploader:
     def close(self, patience: float = AT_EXIT) -> dict[str, str]:
         """Wait shortly for what is under way, and let the directory go; return what is missing."""
         missing = self.flush(patience)
+        with self._changed:  # no copy begins any more, as another session may lock the directory
+            self._waiting.clear()
+            self._changed.notify_all()
         self._open.pop(self._directory, None)
         self._lock.release()
         return missing
@@ -191,14 +200,12 @@ class Uploader:
         with self._changed:
             for name in names:
                 self._failed.pop(name, None)
-            self._urgent = True
             self._changed.notify_all()
             self._moved_at = time.monotonic()
             while any(self._failed.get(n) is not self._waiting.get(n) for n in names):
                 if time.monotonic() - self._moved_at > patience:
                     break
                 self._changed.wait(timeout=min(1.0, patience / 4))
-            self._urgent = False
             return {n: self._reasons.get(n, stalled) for n in names if n in self._waiting}
 
     def _work(self) -> None:
@@ -208,14 +215,13 @@ class Uploader:
                 if not self._waiting:
                     self._thread = None
                     return
-                name, job = next(iter(self._waiting.items()))
+                name, job = next(self._untried(), next(iter(self._waiting.items())))
             try:
                 self._attempt(name, job)
                 failures = 0
             except Exception as error:  # whatever it is: the training goes on
-                if self._waiting[name] is job:  # or else it is superseded, and may be gone
-                    failures += 1
-                    self._fail(name, error, wait=BACK_OFF[min(failures, len(BACK_OFF)) - 1])
+                failures += 1
+                self._fail(name, job, error, wait=BACK_OFF[min(failures, len(BACK_OFF)) - 1])
 
     def _attempt(self, name: str, job: _Job) -> None:
         """Copy a file, unless the directory holds its very bytes."""
@@ -223,30 +229,37 @@ class Uploader:
             raise OSError(errno.EBUSY, self._lock.lost)
         target = self._directory / name
         if not _same(job.file, target):
-            upload_file(job.file, target.parent, moved=self._note_progress)
+            copy_verified(job.file, target.parent, moved=self._note_progress)
         with self._changed:
             if self._reasons.pop(name, ""):
                 print(f"{name} is in {self._directory} now.", flush=True)
-            if self._waiting[name] is job:
+            if self._waiting.get(name) is job:
                 del self._waiting[name]
                 self._failed.pop(name, None)
                 self._done[name] = job
             self._changed.notify_all()
 
-    def _fail(self, name: str, error: Exception, *, wait: float) -> None:
+    def _fail(self, name: str, job: _Job, error: Exception, *, wait: float) -> None:
         """Note why a file was not copied, put it last, and wait."""
         reason = explain(error) if isinstance(error, OSError) else f"{type(error).__name__} {error}"
-        if self._reasons.get(name) != reason:
-            print(
-                f"{name} was not copied to {self._directory}: {reason}. It is tried again.",
-                flush=True,
-            )
         with self._changed:
+            if self._waiting.get(name) is not job:  # superseded; it may be gone
+                return
+            if self._reasons.get(name) != reason:
+                print(
+                    f"{name} was not copied to {self._directory}: {reason}. It is tried again.",
+                    flush=True,
+                )
             self._reasons[name] = reason
-            self._failed[name] = self._waiting[name]
-            self._waiting[name] = self._waiting.pop(name)
+            self._failed[name] = self._waiting[name] = self._waiting.pop(name)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._urgent, timeout=wait)
+            self._changed.wait_for(lambda: not self._waiting or any(self._untried()), timeout=wait)
+
+    def _untried(self) -> Iterator[tuple[str, _Job]]:
+        """Yield what is new, or has not failed since somebody asked for it."""
+        for name, job in self._waiting.items():
+            if self._failed.get(name) is not job:
+                yield name, job
 
     def _note_progress(self) -> None:
         self._moved_at = time.monotonic()

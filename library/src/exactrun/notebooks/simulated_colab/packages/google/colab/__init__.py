@@ -1,0 +1,1 @@
+"""What a simulated Colab offers of Google's package of this name."""
