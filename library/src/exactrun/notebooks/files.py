@@ -34,11 +34,11 @@ def read_notebook(path: Path) -> Json:
         raise UserError(
             f"{path} is not JSON: {error}. Resolve what a merge left, or save it with Jupyter."
         ) from error
-    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
+    minor = notebook.get("nbformat_minor", 0) if isinstance(notebook, dict) else None
+    if not isinstance(minor, int) or notebook.get("nbformat") != 4:
         raise UserError(f"{path} is not a notebook of format 4. Save it again with Jupyter.")
-    minor, cells = notebook.get("nbformat_minor"), notebook.get("cells")
-    tried = notebook | {"nbformat_minor": max(5, minor) if isinstance(minor, int) else minor}
-    if isinstance(cells, list):
+    tried = notebook | {"nbformat_minor": max(5, minor)}
+    if isinstance(cells := notebook.get("cells"), list):
         tried["cells"] = [{"id": "x"} | cell if isinstance(cell, dict) else cell for cell in cells]
     if fault := next(iter(iter_validate(tried)), None):
         where = "/".join(str(part) for part in fault.absolute_path) or "its top"

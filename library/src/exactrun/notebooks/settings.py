@@ -1,4 +1,4 @@
-"""How the tests execute each notebook: the tables `[tool.exactrun.notebooks.NAME]` of a project."""
+"""How a project's notebooks are executed: its tables `[tool.exactrun.notebooks.NAME]`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .files import find_notebooks
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from .execution import Executed
 
 OUTPUT = "{output}"
 """As the value of a parameter: the directory that the execution's files go to."""
 
 EXAMPLES: dict[str, Any] = {
-    "parameters": {"epochs": 2, "persistent": OUTPUT},
+    "parameters": {"epochs": 2, "persistent_dir": OUTPUT},
     "seconds": 600,
     "record": "runs/first/run.json",
     "checks": ["data", "training"],
-    "markers": ["slow"],
 }
 """What a table may hold: a value of the right type for each key."""
 
@@ -33,9 +36,9 @@ class NotebookSettings:
         path: The notebook.
         parameters: Values for its parameters, for a run that is short enough to wait for.
         seconds: What the whole run may take.
-        record: The `run.json` that it writes, relative to the output directory; empty for none.
-        checks: Names of the checks that its `run.json` must hold; each is a test.
-        markers: pytest's markers of its tests, besides `notebook`.
+        record: The JSON file of checks that it writes, relative to the output directory; empty for
+            none.
+        checks: Names of the checks that the record must hold.
     """
 
     path: Path
@@ -43,12 +46,27 @@ class NotebookSettings:
     seconds: float = 600.0
     record: str = ""
     checks: tuple[str, ...] = ()
-    markers: tuple[str, ...] = ()
 
-    def parameters_for(self, output: Path) -> dict[str, Any]:
-        """Return the parameters of a run whose files go to a directory."""
+    def run(self, output: Path, *, colab: bool | Path = False) -> Executed:
+        """Execute the notebook; arguments, result and errors are those of `run_notebook`.
+
+        Raises:
+            UserError: Also if it recorded no check of one of the names.
+        """
+        from .execution import run_notebook
+
         given = self.parameters.items()
-        return {name: str(output) if value == OUTPUT else value for name, value in given}
+        executed = run_notebook(
+            self.path,
+            output=output,
+            parameters={name: str(output) if value == OUTPUT else value for name, value in given},
+            limits=Limits(notebook=self.seconds),
+            record=output / self.record if self.record else None,
+            colab=colab,
+        )
+        for name in self.checks:
+            executed.check(name)
+        return executed
 
 
 def read_settings(root: Path) -> dict[str, NotebookSettings]:
@@ -63,22 +81,21 @@ def read_settings(root: Path) -> dict[str, NotebookSettings]:
     with (root / "pyproject.toml").open("rb") as file:
         tables = tomllib.load(file).get("tool", {}).get("exactrun", {}).get("notebooks", {})
     directory = root / "notebooks"
-    found = {
+    paths = {
         path.relative_to(directory).with_suffix("").as_posix(): path
         for path in find_notebooks(directory)
     }
     for name, table in tables.items():
         where = f"pyproject.toml, [tool.exactrun.notebooks.{name}]"
-        if name not in found:
-            hint = _nearest(name, found)
-            raise UserError(f"{where}: there is no notebooks/{name}.ipynb.{hint}")
+        if name not in paths:
+            raise UserError(f"{where}: there is no notebooks/{name}.ipynb.{_nearest(name, paths)}")
         for key, value in table.items():
             if key not in EXAMPLES:
                 raise UserError(f"{where}: {key} is unknown.{_nearest(key, EXAMPLES)}")
             if not _alike(value, EXAMPLES[key]):
                 raise UserError(f"{where}: {key} = {value!r} is not of the form {EXAMPLES[key]!r}.")
     return {
-        name: NotebookSettings(path=path, **tables.get(name, {})) for name, path in found.items()
+        name: NotebookSettings(path=path, **tables.get(name, {})) for name, path in paths.items()
     }
 
 

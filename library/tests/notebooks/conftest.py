@@ -1,0 +1,57 @@
+"""Where the tests' kernels run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from exactrun.notebooks.processes import MARK
+
+SUITE = "EXACTRUN_SUITE"
+"""Environment variable by which this suite's processes are told from another's."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make two kernels known that can't start, and a machine that has no display."""
+    place = tmp_path_factory.mktemp("jupyter")
+    for name, command in {"never": ["sleep", "600"], "dies": ["false"]}.items():
+        (place / "kernels" / name).mkdir(parents=True)
+        spec = {"argv": command, "display_name": name, "language": "python"}
+        file = place / "kernels" / name / "kernel.json"
+        file.write_text(json.dumps(spec), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("JUPYTER_PATH", str(place))
+        patched.setenv("MPLBACKEND", "Agg")
+        patched.setenv(SUITE, uuid.uuid4().hex)
+        yield
+
+
+def marked() -> list[str]:
+    """Return what this suite's notebooks run, whoever is its parent by now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            env = process.environ()
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            if not ended and MARK in env and env.get(SUITE) == os.environ[SUITE]:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue  # it ended meanwhile, or is not ours to look at
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_of_a_notebook(kernels: None) -> Iterator[None]:
+    """Name the test whose notebook left a process, also one that nobody's child is any more."""
+    yield
+    deadline = time.monotonic() + 5.0  # who was killed takes a moment to end
+    while (found := marked()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert found == []

@@ -1,0 +1,66 @@
+"""What pyproject.toml says of notebooks: what is taken, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from test_run_notebook import RECORD_CELL, notebook_of
+
+from exactrun.errors import UserError
+from exactrun.notebooks.settings import NotebookSettings, read_settings
+
+
+def settings_of(directory: Path, table: str) -> NotebookSettings:
+    """Return the settings of a project's one notebook, deep/small.ipynb, from its table."""
+    (directory / "notebooks" / "deep").mkdir(parents=True)
+    (directory / "notebooks" / "deep" / "small.ipynb").touch()
+    (directory / "pyproject.toml").write_text(table, encoding="utf-8")
+    return read_settings(directory)["deep/small"]
+
+
+def test_a_notebook_without_a_table_has_the_defaults(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "")
+    assert settings == NotebookSettings(path=tmp_path / "notebooks" / "deep" / "small.ipynb")
+    assert settings.seconds == 600
+
+
+def test_what_jupyter_keeps_aside_is_no_notebook(tmp_path: Path) -> None:
+    (tmp_path / "notebooks" / ".ipynb_checkpoints").mkdir(parents=True)
+    (tmp_path / "notebooks" / ".ipynb_checkpoints" / "small-checkpoint.ipynb").touch()
+    (tmp_path / "pyproject.toml").touch()
+    assert read_settings(tmp_path) == {}
+
+
+def test_a_table_decides_how_its_notebook_is_executed(tmp_path: Path) -> None:
+    table = """
+seconds = 60
+record = "deep/run.json"
+checks = ["data"]
+parameters = { place = "{output}", steps = 7 }"""
+    settings = settings_of(tmp_path, f'[tool.exactrun.notebooks."deep/small"]{table}')
+    write = "import os\nos.makedirs(place + '/deep')\nplace += '/deep/run.json'\n"
+    notebook_of(settings.path.parent, write + RECORD_CELL)
+    executed = settings.run(tmp_path / "out")
+    assert executed.check("data")["detail"] == "7 steps"
+    more = dataclasses.replace(settings, checks=("data", "never recorded"))
+    with pytest.raises(UserError, match="recorded no check 'never recorded'"):
+        more.run(tmp_path / "again")
+    with pytest.raises(UserError, match="longer than its limit of 0.5 s"):
+        dataclasses.replace(settings, seconds=0.5).run(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ('"deep/smal"]', r"there is no notebooks/deep/smal\.ipynb\. Did you mean deep/small\?"),
+        ('"deep/small"]\nsecond = 9', r"second is unknown\. Did you mean seconds\?"),
+        ('"deep/small"]\nseconds = "9"', "seconds = '9' is not of the form 600"),
+        ('"deep/small"]\nseconds = true', "seconds = True is not of the form"),
+        ('"deep/small"]\nchecks = [1]', r"checks = \[1\] is not of the form"),
+    ],
+)
+def test_a_table_that_can_not_be_taken_is_refused(tmp_path: Path, table: str, fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        settings_of(tmp_path, f"[tool.exactrun.notebooks.{table}")

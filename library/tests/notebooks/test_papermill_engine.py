@@ -1,0 +1,83 @@
+"""`papermill --engine exactrun`, as papermill finds it among what is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+from notebook_cases import MATRIX, Case
+
+LIBRARY = Path(__file__).parents[2]
+
+# What only the notebook's file can tell is papermill's own to check before the engine is asked.
+CASES = [case for case in MATRIX if not case.parameters]
+LIMITS = {"cell": "--execution-timeout"}
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that holds the library as an installation leaves it, with its entry points."""
+    place = tmp_path_factory.mktemp("installed")
+    shutil.copytree(
+        LIBRARY / "src/exactrun", place / "exactrun", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    project = tomllib.loads((LIBRARY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    info = place / f"exactrun-{project['version']}.dist-info"
+    info.mkdir()
+    name, target = next(iter(project["entry-points"]["papermill.engine"].items()))
+    (info / "entry_points.txt").write_text(f"[papermill.engine]\n{name} = {target}\n")
+    (info / "METADATA").write_text(f"Name: exactrun\nVersion: {project['version']}\n")
+    return place
+
+
+def papermill(installed: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "papermill", "--engine", "exactrun", *map(str, arguments)]
+    env = os.environ | {"PYTHONPATH": str(installed)}
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=env, timeout=90)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_verdict(case: Case, installed: Path, tmp_path: Path) -> None:
+    flags = [text for name, value in case.limits.items() for text in (LIMITS[name], str(value))]
+    notebook, output = case.write(tmp_path), tmp_path / "out.ipynb"
+    done = papermill(installed, *flags, notebook, output)
+    assert (done.returncode != 0) == (case.fault is not None), done.stderr
+    executed = nbformat.read(output, as_version=4)
+    assert case.shows in json.dumps(executed)
+    assert case.hides not in json.dumps([cell.get("outputs") for cell in executed.cells])
+    assert executed.metadata.exactrun.passed == (case.fault is None)
+    if case.fault is not None:
+        assert "PapermillExecutionError" in done.stderr
+        assert "An Exception was encountered" in executed.cells[0].source
+
+
+def test_papermills_own_options_are_honoured(installed: Path, tmp_path: Path) -> None:
+    case = Case(name="", cells=("print('steps', steps)", "print('af', 'ter')"))
+    options = ["-p", "steps", "7", "--log-output", "--stdout-file", str(tmp_path / "printed.txt")]
+    done = papermill(installed, *options, case.write(tmp_path), tmp_path / "out.ipynb")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "printed.txt").read_text(encoding="utf-8") == "steps 7\naf ter\n"
+    assert "steps 7" in done.stderr
+
+
+def test_papermills_function_takes_it_too(installed: Path, tmp_path: Path) -> None:
+    path = Case(name="", cells=("!exit 3", "'never-shown'")).write(tmp_path)
+    code = (
+        "import papermill, sys\n"
+        "try:\n"
+        "    papermill.execute_notebook(sys.argv[1], None, engine_name='exactrun',"
+        " progress_bar=False)\n"
+        "except papermill.PapermillExecutionError as error:\n"
+        "    print(error.cell_index, error.evalue)\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(installed)}
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert "3 the command 'exit 3' ended with exit status 3" in done.stdout, done.stderr
