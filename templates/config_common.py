@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What a run is made with; `python -m {{ cookiecutter.__package }} train --help` lists it.
+    """What a run is made with.
 
-    Add a setting as a line with a type, a default and a comment: it becomes a flag.
+    A setting is a line with a type, a default and a comment, which is the help of its flag.
     """
 
     run_name: str = "first"  # a name that exists goes on where it stopped, a new one starts afresh

@@ -88,8 +88,9 @@ def test_the_saved_model_is_the_trained_one(record: dict[str, Any], kept: Path) 
 def test_the_command_line_ends_with_the_same_weights(
     record: dict[str, Any], tmp_path: Path
 ) -> None:
+    package = "{{ cookiecutter.__package }}"
     settings = ["--epochs", str(EPOCHS), "--persistent-dir", str(tmp_path)]
-    command = [sys.executable, "-m", "{{ cookiecutter.__package }}", "train", *settings]
+    command = [sys.executable, "-m", package, "train", *settings]
     subprocess.run(command, cwd=ROOT / "src", check=True)
     (same,) = tmp_path.rglob("run.json")
     there = json.loads(same.read_text(encoding="utf-8"))
