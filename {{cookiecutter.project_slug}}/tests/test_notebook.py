@@ -60,6 +60,11 @@ def test_the_form_has_the_defaults_of_config() -> None:
     assert {"run_name", "epochs", "seed", "persistent_dir"} <= shared
 
 
+def test_the_packages_are_those_of_colab(record: dict[str, Any]) -> None:
+    assert status(record, "environment") == "passed"
+    assert status(record, "pins") == "passed"
+
+
 def test_the_gpu_computes(record: dict[str, Any]) -> None:
     assert status(record, "gpu") == "passed"
 
