@@ -116,7 +116,7 @@ MATRIX = [
         name="unknown parameter -p typo 1",
         cells=("1",),
         parameters=("step=1",),
-        fault=r"no parameter step\. Did you mean steps\? It has: steps, fast",
+        fault=r"no parameter step\. Did you mean steps\? There is: steps, fast",
     ),
     Case(
         name="no cell tagged parameters",
@@ -293,6 +293,15 @@ MORE = [
         cells=("import time\nzeros = b'1' * 500_000_000\ntime.sleep(60)",),
         limits={"memory": 400e6},
         fault=r"cell 2 of 2 .*: it used 0\.\d GB of memory, over its 0\.4 GB",
+    ),
+    Case(
+        name="workers that share memory",
+        cells=(
+            "import os, time\nshared = bytearray(b'1') * 200_000_000\n"
+            "for _ in range(4):\n    if os.fork() == 0:\n        time.sleep(3)\n"
+            "        os._exit(0)\ntime.sleep(2.5)",
+        ),
+        limits={"memory": 600e6},
     ),
     Case(
         name="deep recursion", cells=("def f(n):\n    return f(n + 1) + 1\nf(0)",), fault="Recurs"

@@ -15,6 +15,7 @@ RECORD: dict[str, Any] = {
     "run_name": "first",
     "settings": {"run_name": "first", "persistent_dir": "/drive", "epochs": 3, "seed": 0},
     "environment": {"where": "colab", "python": "3.13.5"},
+    "packages": {"keras": "3.13.2"},
     "pins": {"runtime": "2026.08", "differences": []},
     "accelerator": {"kind": "gpu", "name": "Tesla T4", "count": 1, "checked": "sums agree"},
     "precision": "float32",
@@ -72,12 +73,13 @@ def test_runs_that_differ_in_place_and_time_only_are_equal(say: Any, record: Any
     ("record", "part", "difference"),
     [
         (changed("git_revision", to="f" * 40), "code", f"and {'f' * 40}"),
-        (changed("environment", "python", to="3.12.1"), "packages", "Python: 3.13.5 and 3.12.1"),
+        (changed("environment", "python", to="3.12.1"), "packages", "python: 3.13.5 and 3.12.1"),
         (
             changed("pins", "differences", to=[MOVED]),
             "packages",
-            "versions: Colab's 2026.08 and Colab's 2026.08, but numpy 2.4.0",
+            "differences: none and numpy 2.1.3 2.4.0",
         ),
+        (changed("packages", "keras", to="3.14"), "packages", "keras: 3.13.2 and 3.14"),
         (changed("data", "train", to=5000), "data", "train: 4000 and 5000"),
         (changed("settings", "epochs", to=5), "settings", "epochs: 3 and 5"),
         (changed("accelerator", "name", to="CPU"), "device", "name: Tesla T4 and CPU"),

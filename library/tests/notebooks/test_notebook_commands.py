@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from commanded import command as run_command
 from notebook_cases import Case
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
@@ -123,12 +124,13 @@ def test_quiet_it_names_the_cells_only(tmp_path: Path) -> None:
     [
         (("--cell-limit", "1"), "limit of 1 s for a cell"),
         (("--limit", "4"), "longer than its limit of 4 s"),
-        (("--start-limit", "0.001", "--limit", "0.001"), "did not start"),
+        (("--start-limit", "2"), "did not start"),
         (("--memory-limit", "0.01"), "over its 0.01 GB"),
     ],
 )
 def test_a_limit_is_a_flag(flag: tuple[str, ...], fault: str, tmp_path: Path) -> None:
-    case = Case(name="", cells=("import time\ntime.sleep(60)",))
+    kernel = "never" if "--start-limit" in flag else "python3"
+    case = Case(name="", cells=("import time\ntime.sleep(60)",), kernel=kernel)
     process = command(case.write(tmp_path), *flag)
     _, told = process.communicate(timeout=60)
     assert (process.returncode, fault in told) == (1, True), told
@@ -160,3 +162,26 @@ def test_who_reads_the_executed_notebook_meanwhile_reads_a_whole_one(tmp_path: P
     process.communicate()
     assert process.returncode == 0
     assert read > 30
+
+
+def test_nothing_of_the_extra_is_loaded_before_it_is_used() -> None:
+    code = (
+        "import argparse, sys, exactrun.notebooks.compare\n"
+        "from exactrun.notebooks import commands\n"
+        "commands.add_to(argparse.ArgumentParser().add_subparsers())\n"
+        "print({'papermill', 'nbformat', 'nbconvert', 'IPython', 'psutil'} & sys.modules.keys())"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_without_the_extra_a_sentence_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "exactrun.notebooks.execution", raising=False)
+    monkeypatch.setitem(sys.modules, "papermill.engines", None)
+    notebook = Case(name="", cells=("1",)).write(tmp_path)
+    assert run_command("notebook", "run", notebook, "--output", tmp_path / "out") == 1
+    told = capsys.readouterr().err
+    assert told == 'papermill is missing: pip install "exactrun[notebooks]"\n'

@@ -143,9 +143,14 @@ def test_parameters_below_their_first_use_are_refused(
 ) -> None:
     cell = new_code_cell(source)
     path = rewritten(notebook_of(tmp_path), lambda cells: cells.insert(0, cell))
-    assert declared_parameters(path, needed=False)["steps"] == 3
+    assert parse_parameters(path, []) == {}
     with pytest.raises(UserError, match="uses steps above") if refused else nullcontext():
         declared_parameters(path)
+
+
+def test_a_computed_value_is_no_fault_where_none_is_given(tmp_path: Path) -> None:
+    path = rewritten(notebook_of(tmp_path), lambda cells: cells[0].update(source="n = len('abc')"))
+    assert parse_parameters(path, []) == {}
 
 
 def test_no_parameters_are_needed_where_none_are_given(tmp_path: Path) -> None:

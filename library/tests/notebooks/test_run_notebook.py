@@ -155,9 +155,6 @@ def test_an_error_that_nobody_foresaw_leaves_no_report_that_says_passed(
 
 
 def test_a_simulated_colab_is_the_kernels_environment(tmp_path: Path) -> None:
-    pytest.importorskip(
-        "exactrun.notebooks.simulated_colab", reason="the simulated Colab is not merged yet"
-    )
     cell = "import google.colab, os\nprint(os.getcwd(), os.environ['COLAB_RELEASE_TAG'])"
     path = notebook_of(tmp_path, cell)
     executed = run_notebook(path, output=tmp_path / "out", colab=True)

@@ -96,9 +96,10 @@ def _told(command: Command) -> Callable[[argparse.Namespace], int]:
         try:
             return 0 if command(options) else 1
         except ModuleNotFoundError as error:
-            if (error.name or "exactrun").startswith("exactrun"):
+            package = (error.name or "exactrun").partition(".")[0]
+            if package == "exactrun":
                 raise
-            print(f'{error.name} is missing: pip install "exactrun[notebooks]"', file=sys.stderr)
+            print(f'{package} is missing: pip install "exactrun[notebooks]"', file=sys.stderr)
         except (UserError, KeyboardInterrupt, OSError) as error:
             print(error, file=sys.stderr)
         return 1

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from .record import read_json
+
+PARTS = {
+    "code": ("git_revision",),
+    "packages": ("environment.python", "packages", "pins.runtime", "pins.differences"),
+    "data": ("data",),
+    "settings": ("settings",),
+    "device": (
+        *("accelerator.kind", "accelerator.name", "accelerator.count"),
+        *("devices", "precision", "xla"),
+    ),
+    "weights": ("weights_sha256",),
+}
+"""Where a record tells what decides a run's weights, from the code on, and at last the weights."""
 
 PLACES = {"run_name", "persistent_dir", "data"}
 """Settings that say where things are; what is there is compared by its fingerprint."""
@@ -29,42 +42,22 @@ def read_run(run: Path) -> dict[str, Any]:
     return record
 
 
-def facts_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what decides a run's weights, from the code on, and at last the weights."""
-    pins, accelerator = record.get("pins", {}), record.get("accelerator", {})
-    moved = [f"{each['name']} {each['installed']}" for each in pins.get("differences", [])]
-    return {
-        "code": {"revision": record.get("git_revision")},
-        "packages": {
-            "Python": record.get("environment", {}).get("python"),
-            "versions": ", but ".join([f"Colab's {pins.get('runtime')}", *moved]),
-        },
-        "data": record.get("data", {}),
-        "settings": {
-            name: value for name, value in record.get("settings", {}).items() if name not in PLACES
-        },
-        "device": {
-            **{name: accelerator.get(name) for name in ("kind", "name", "count")},
-            **{name: record.get(name) for name in ("devices", "precision", "xla")},
-        },
-        "weights": {"SHA-256": record["weights_sha256"]},
-    }
-
-
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the differences of two records, by part, in the order of cause and effect.
 
     Returns:
-        For each part of `facts_of` its differences, such as `epochs: 3 and 5`; none if it is equal.
+        For each of PARTS its differences, such as `epochs: 3 and 5`; none if it is equal.
     """
     found = {}
-    others = facts_of(second)
-    for part, facts in facts_of(first).items():
-        other = others[part]
+    for part, paths in PARTS.items():
+        one, other = (
+            {name: value for path in paths for name, value in _leaves(record, path.split("."))}
+            for record in (first, second)
+        )
         found[part] = [
-            f"{name}: {_words(facts.get(name))} and {_words(other.get(name))}"
-            for name in {**facts, **other}
-            if facts.get(name) != other.get(name)
+            f"{name}: {_words(one.get(name))} and {_words(other.get(name))}"
+            for name in one | other
+            if one.get(name) != other.get(name) and not (part == "settings" and name in PLACES)
         ]
     return found
 
@@ -89,5 +82,21 @@ def verdict(differences: Mapping[str, list[str]], record: Mapping[str, Any]) -> 
     return "\n".join(lines)
 
 
+def _leaves(value: Any, path: Sequence[str], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what is at a path in a record and below, each value with its name."""
+    if path:
+        inner = value.get(path[0]) if isinstance(value, Mapping) else None
+        yield from _leaves(inner, path[1:], "" if isinstance(inner, Mapping) else path[0])
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _leaves(each, (), f"{name}.{key}" if name else key)
+    else:
+        yield name, value
+
+
 def _words(value: Any) -> str:
-    return "not recorded" if value is None else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_words, value)) or "none"
+    if isinstance(value, Mapping):
+        return " ".join(map(_words, value.values()))
+    return "none" if value is None else str(value)

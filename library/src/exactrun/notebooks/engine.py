@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
@@ -23,7 +24,6 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
-from .kernel import Kernels, connect
 from .limits import Limits
 from .processes import MARK, end_all, guarded, memory_of, processes_of
 from .progress import LINE_LIMIT, Progress, cells, collapse, shorten
@@ -146,15 +146,37 @@ class _StrictClient(PapermillNotebookClient):
         env |= {MARK: self.mark, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # no debugger's warnings
         env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
         try:
-            self.create_kernel_manager().kernel_spec_manager = Kernels()
+            self.create_kernel_manager()
             self.start_new_kernel(cwd=cwd, env=env)
-            self.kc, info = run_sync(connect)(self.km, seconds=self.startup_timeout)
+            info = self._connect()
             faults = self._ask(None, WATCH)
         except (OSError, RuntimeError) as error:
             raise Failed(f"the kernel {self.kernel_name!r} did not start: {error}") from error
         if faults:
             raise Failed("; ".join(faults))
         self.nb.metadata["language_info"] = info["language_info"]
+
+    async def _async_connect(self) -> dict[str, Any]:
+        """Wait until the kernel answers and is heard; return what it says of itself.
+
+        jupyter_client goes on until nothing more is heard, 0.3 s longer; whoever looks at whose
+        answer a message is, as nbclient does, has no need of that.
+        """
+        self.kc = self.km.client()
+        self.kc.start_channels()
+        self.kc.allow_stdin = False
+        ends = time.monotonic() + self.startup_timeout
+        while time.monotonic() < ends:
+            self.kc.kernel_info()
+            with suppress(Empty):
+                answer = await self.kc.shell_channel.get_msg(timeout=1)
+                await self.kc.iopub_channel.get_msg(timeout=0.2)
+                return dict(answer["content"])
+            if not await self.km.is_alive():
+                raise RuntimeError("it died before it answered")
+        raise RuntimeError(f"it did not answer within {self.startup_timeout:g} s")
+
+    _connect = run_sync(_async_connect)
 
     async def _async_forget(self) -> None:
         """End the tasks in whose midst an interrupt came."""

@@ -14,15 +14,16 @@ from types import FrameType
 from typing import Any
 
 import nbformat
+from jupyter_client.kernelspec import find_kernel_specs
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from ..errors import UserError
 from ..files import write_whole
+from . import simulated_colab
 from .engine import Failed, execute
 from .files import load_notebook
-from .kernel import Kernels
 from .limits import NO_LIMITS, Limits
 from .parameters import check_parameters
 from .record import read_record
@@ -131,7 +132,7 @@ def run_notebook(
         raise UserError(f"{notebook} would be overwritten. Choose another directory than {output}.")
     prepared = load_notebook_node(load_notebook(notebook))
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
-    if kernel not in Kernels().find_kernel_specs():
+    if kernel not in find_kernel_specs():
         raise UserError(
             f"{notebook} asks for the kernel {kernel}, which is not installed. Set the name in its"
             " metadata's kernelspec to python3."
@@ -207,12 +208,8 @@ class _AtomicManager(NotebookExecutionManager):
 
 def _colab(directory: Path) -> tuple[dict[str, str], Path]:
     """Return the environment variables of a simulated Colab, and its directory /content."""
-    from . import simulated_colab
-
     env = simulated_colab.environment(directory.resolve())
-    content = Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
-    content.mkdir(parents=True, exist_ok=True)
-    return env, content
+    return env, Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
 
 
 def _stamp(path: Path | None) -> int | None:

@@ -34,8 +34,11 @@ def read_notebook(path: Path) -> Json:
         raise UserError(
             f"{path} is not JSON: {error}. Resolve what a merge left, or save it with Jupyter."
         ) from error
-    minor = notebook.get("nbformat_minor", 0) if isinstance(notebook, dict) else None
-    if not isinstance(minor, int) or notebook.get("nbformat") != 4:
+    if (
+        not isinstance(notebook, dict)
+        or notebook.get("nbformat") != 4
+        or not isinstance(minor := notebook.get("nbformat_minor", 0), int)
+    ):
         raise UserError(f"{path} is not a notebook of format 4. Save it again with Jupyter.")
     tried = notebook | {"nbformat_minor": max(5, minor)}
     if isinstance(cells := notebook.get("cells"), list):

@@ -13,12 +13,8 @@ from ..errors import UserError
 from .files import load_notebook
 
 
-def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any]:
+def declared_parameters(notebook: Path) -> dict[str, Any]:
     """Return a notebook's parameters and their own values.
-
-    Args:
-        notebook: The notebook.
-        needed: Whether there must be some: values are to be given to them.
 
     Raises:
         UserError: If a value is not a literal; or if given ones would come too late or too early
@@ -28,7 +24,7 @@ def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any
     cells = load_notebook(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     of_code = [cell for cell in tagged if cell.cell_type == "code"]
-    if tagged != of_code or len(tagged) > 1 or (needed and not tagged):
+    if not (tagged == of_code and len(tagged) == 1):
         raise UserError(
             f"{notebook} has {len(tagged)} cells tagged 'parameters', {len(of_code)} of them code;"
             " to be given values, it needs exactly one, and of code."
@@ -38,8 +34,6 @@ def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any
             f"{notebook} has a cell tagged 'injected-parameters': values of an earlier run, which"
             " would win over its own. Delete that cell."
         )
-    if not tagged:
-        return {}
     try:
         statements = ast.parse(tagged[0].source).body
     except SyntaxError as error:
@@ -63,7 +57,7 @@ def declared_parameters(notebook: Path, *, needed: bool = True) -> dict[str, Any
                 f"{notebook} declares {name} = {ast.unparse(value)}; a parameter needs a plain"
                 " value, such as 3, 0.5, True or 'text'."
             ) from error
-    above = cells[: cells.index(tagged[0])] if needed else []
+    above = cells[: cells.index(tagged[0])]
     code = "\n".join(cell.source for cell in above if cell.cell_type == "code")
     early = values.keys() & set(re.findall(r"\w+", re.sub(r"#.*", "", code)))
     if early:
@@ -83,8 +77,9 @@ def parse_parameters(notebook: Path, texts: Iterable[str]) -> dict[str, Any]:
         UserError: If a text is not of this form, its name unknown, or its value not of the
             parameter's type.
     """
-    texts = list(texts)
-    declared, values = declared_parameters(notebook, needed=bool(texts)), {}
+    if not (texts := list(texts)):
+        return {}
+    declared, values = declared_parameters(notebook), {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
@@ -100,7 +95,9 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str,
     Raises:
         UserError: If a name is unknown, or a value not of the type that the notebook declares.
     """
-    declared, values = declared_parameters(notebook, needed=bool(parameters)), {}
+    if not parameters:
+        return {}
+    declared, values = declared_parameters(notebook), {}
     for name, value in parameters.items():
         _known(notebook, name, declared)
         kind = type(declared[name])
@@ -119,10 +116,14 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str,
 
 def _known(notebook: Path, name: str, declared: Mapping[str, Any]) -> None:
     if name not in declared:
-        near = difflib.get_close_matches(name, declared, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        names = ", ".join(declared) or "none"
-        raise UserError(f"{notebook} has no parameter {name}.{hint} It has: {names}.")
+        raise UserError(f"{notebook} has no parameter {name}.{nearest(name, declared)}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return what someone may have meant who wrote a name that there isn't, as sentences."""
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{hint} There is: {', '.join(names) or 'none'}."
 
 
 def _parse(name: str, text: str, declared: Any) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from .files import find_notebooks
 from .limits import Limits
+from .parameters import nearest
 
 if TYPE_CHECKING:
     from .execution import Executed
@@ -88,20 +88,15 @@ def read_settings(root: Path) -> dict[str, NotebookSettings]:
     for name, table in tables.items():
         where = f"pyproject.toml, [tool.exactrun.notebooks.{name}]"
         if name not in paths:
-            raise UserError(f"{where}: there is no notebooks/{name}.ipynb.{_nearest(name, paths)}")
+            raise UserError(f"{where}: there is no notebooks/{name}.ipynb.{nearest(name, paths)}")
         for key, value in table.items():
             if key not in EXAMPLES:
-                raise UserError(f"{where}: {key} is unknown.{_nearest(key, EXAMPLES)}")
+                raise UserError(f"{where}: {key} is unknown.{nearest(key, EXAMPLES)}")
             if not _alike(value, EXAMPLES[key]):
                 raise UserError(f"{where}: {key} = {value!r} is not of the form {EXAMPLES[key]!r}.")
     return {
         name: NotebookSettings(path=path, **tables.get(name, {})) for name, path in paths.items()
     }
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean {near[0]}?" if near else f" There is: {', '.join(names) or 'none'}."
 
 
 def _alike(value: Any, example: Any) -> bool:
