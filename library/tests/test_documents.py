@@ -6,7 +6,7 @@ import doctest
 import importlib
 import re
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import keras
@@ -26,9 +26,8 @@ def test_the_example_of_a_public_name_holds(name: str, tmp_path: Path) -> None:
     known = {"exactrun": exactrun, "keras": keras, "np": np, "directory": tmp_path, "model": model}
     known["Checkpoints"] = exactrun.Checkpoints
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-    for test in finder.find(
-        thing, name, module=importlib.import_module(thing.__module__), globs=known
-    ):
+    module = thing if isinstance(thing, ModuleType) else importlib.import_module(thing.__module__)
+    for test in finder.find(thing, name, module=module, globs=known):
         runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
     assert thing.__doc__

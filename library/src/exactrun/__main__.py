@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -12,15 +13,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import crash_test
 from .errors import UserError
 from .version import __version__
 
-FROM_NOTEBOOKS = {
-    "notebook": "run notebooks as tests, look through them, clean or index them",
-    "compare": "compare the records of two runs",
+ELSEWHERE = {
+    "notebook": ("notebooks.commands", "execute, check and clean notebooks"),
+    "compare": ("notebooks.commands", "say whether two runs are the same"),
+    "crash-test": ("crash_test", "kill a training again and again, and compare its end"),
 }
-"""What `exactrun.notebooks` does, which needs more than Colab has."""
+"""Commands that other modules add, imported if asked for: notebooks need more than Colab has."""
+
+EXTRA = ("papermill", "nbclient", "nbconvert", "nbformat", "ipykernel", "jupyter_client")
+"""Packages of the extra `notebooks`."""
 
 NOT_INSTALLED = 'it comes with: python -m pip install "exactrun[notebooks]"'
 
@@ -39,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser(given).parse_args(given)
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
+    except ModuleNotFoundError as error:
+        if str(error.name).split(".")[0] in EXTRA:
+            print(f"This needs {error.name}: {NOT_INSTALLED}", file=sys.stderr)
+            return 1
+        raise
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -222,28 +231,18 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
         metavar="FRACTION",
         help="size of the work: 1 is the full one, which needs 4 GB (default: %(default)s)",
     )
-    crash_test.add_to(commands)
-    _add_notebooks(commands, given)
+    _add_others(commands, given)
     return parser
 
 
-def _add_notebooks(commands: Any, given: Sequence[str]) -> None:
-    """Add what is in `exactrun.notebooks`, and import it only if that is asked for."""
+def _add_others(commands: Any, given: Sequence[str]) -> None:
+    """Add the commands of other modules, and import only the one that is asked for."""
     asked = next((argument for argument in given if not argument.startswith("-")), "")
-    if asked in FROM_NOTEBOOKS:
-        try:
-            from .notebooks.commands import add_to
-        except ModuleNotFoundError as error:
-            if str(error.name).startswith(__package__ or "exactrun"):
-                raise
-            raise UserError(
-                f"The command {asked} needs {error.name}, which is not installed here:"
-                f" {NOT_INSTALLED}"
-            ) from error
-        add_to(commands)
-    else:
-        for name, said in FROM_NOTEBOOKS.items():
+    if asked not in ELSEWHERE:
+        for name, (_, said) in ELSEWHERE.items():
             commands.add_parser(name, help=said)
+        return
+    importlib.import_module(f"exactrun.{ELSEWHERE[asked][0]}").add_to(commands)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 CPU, GPU = "/CPU:0", "/GPU:0"
 
@@ -54,36 +56,28 @@ class Comparison:
         """What has to be said about the table."""
         said = f"Median of {RUNS} runs, after {WARM_UP} to warm up."
         if any(timing.gpu is None for timing in self.timings):
-            said += " The GPU's part was skipped: TensorFlow sees none."
+            said += " TensorFlow sees no GPU: its part was skipped."
         return said
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the table's rows, the headings first."""
-        rows: list[tuple[str, ...]] = [("task", "CPU (ms)", "GPU (ms)", "speed-up")]
-        for each in self.timings:
-            gpu = ("–", "–")
-            if each.gpu is not None:
-                gpu = (f"{each.gpu * 1e3:.2f}", f"{each.cpu / each.gpu:.1f} ×")
-            rows.append((each.name, f"{each.cpu * 1e3:.2f}", *gpu))
-        return rows
+    def table(self) -> DataFrame:
+        """Return a row for each task, ready to be shown."""
+        from pandas import DataFrame
+
+        return DataFrame(
+            {
+                "task": each.name,
+                "CPU (ms)": f"{each.cpu * 1e3:.2f}",
+                "GPU (ms)": "–" if each.gpu is None else f"{each.gpu * 1e3:.2f}",
+                "speed-up": "–" if each.gpu is None else f"{each.cpu / each.gpu:.1f} ×",
+            }
+            for each in self.timings
+        )
 
     def __repr__(self) -> str:
-        rows = self.rows()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            f"{row[0]:<{widths[0]}}  "
-            + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-            for row in rows
-        ]
-        return "\n".join([*lines, self.remark])
+        return f"{self.table().to_string(index=False)}\n{self.remark}"
 
     def _repr_html_(self) -> str:
-        head, *rows = (
-            "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in row)
-            for row, kind in zip(self.rows(), ["th", *["td"] * len(self.timings)], strict=True)
-        )
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<table><tr>{head}</tr>{body}</table><p>{html.escape(self.remark)}</p>"
+        return f"{self.table().to_html(index=False, border=0)}<p>{self.remark}</p>"
 
 
 def standard_tasks(scale: float = 0.1) -> list[Task]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, DRIVER_NOT_LOADED = 3, 4, 6, 9
+NOT_SUPPORTED, NO_PERMISSION, NOT_FOUND, DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND = 3, 4, 6, 9, 13
 """Return codes: NVML API Reference, "Device Enumeration and Error Codes" (`nvmlReturn_t`)."""
 
 MEANINGS = {
@@ -110,11 +110,11 @@ class _Nvml:
         self._library = library
 
     def code(self, name: str, *arguments: Any) -> int:
-        """Call a function; return its code, or that of a missing one in an older driver."""
+        """Call a function; return its code, also that for one which an older driver lacks."""
         try:
             function: Callable[..., int] = getattr(self._library, name)
         except AttributeError:
-            return NOT_SUPPORTED
+            return FUNCTION_NOT_FOUND
         return function(*arguments)
 
     def require(self, code: int, what: str) -> None:
@@ -150,7 +150,7 @@ class _Nvml:
         self.require(code, f"GPU {index}")
         mode, pending = ctypes.c_uint(), ctypes.c_uint()
         code = self.code("nvmlDeviceGetMigMode", handle, ctypes.byref(mode), ctypes.byref(pending))
-        if code != NOT_SUPPORTED:
+        if code not in (NOT_SUPPORTED, FUNCTION_NOT_FOUND):
             self.require(code, f"GPU {index}")
         instances = self._instances(handle) if mode.value else None
         return self._described(handle, instances)
@@ -193,7 +193,9 @@ def _load() -> Any:
     try:
         return ctypes.CDLL(name)
     except OSError as error:
-        if sys.platform in ("win32", "darwin") or "No such file" in str(error):
+        # Some images of containers hold an empty file in its place.
+        absent = any(words in str(error) for words in ("No such file", "file too short"))
+        if absent or sys.platform in ("win32", "darwin"):
             return None
         raise BrokenDriver(
             f"NVIDIA's driver is broken: its library can't be loaded: {error}"

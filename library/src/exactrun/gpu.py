@@ -76,54 +76,54 @@ def setup(accelerator: str = "auto", *, memory_limit_mb: int | None = None) -> A
         )
     tf = _import_tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
-    if accelerator == "cpu":
-        if gpus:
-            with _in_time(f"accelerator={accelerator}"):
-                tf.config.set_visible_devices([], "GPU")
-            return _cpu("accelerator=cpu hides the GPU that is there")
-        return _cpu("accelerator=cpu asks for it")
-    why, status = "", "skipped"
+    details = {gpu: tf.config.experimental.get_device_details(gpu) for gpu in gpus}
     built_for = tf.sysconfig.get_build_info().get("cuda_compute_capabilities") or ()
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    used = []
-    for index, detail in enumerate(details):
-        if serves(built_for, detail.get("compute_capability")):
-            used.append(index)
-        else:
-            status = "failed"
-            why += ("; " if why else "") + _not_built_for(tf, detail, built_for)
-    if not gpus:
+    served = {gpu: serves(built_for, details[gpu].get("compute_capability")) for gpu in gpus}
+    used = [gpu for gpu in gpus if served[gpu] and accelerator != "cpu"]
+    left_out = [_not_built_for(tf, details[gpu], built_for) for gpu in gpus if not served[gpu]]
+    status: Any = "skipped"
+    if accelerator == "cpu":
+        why = (
+            "accelerator=cpu hides the GPU that is there" if gpus else "accelerator=cpu asks for it"
+        )
+    elif left_out:
+        why, status = "; ".join(left_out), "failed"
+    elif not gpus:
         why, status = _why_there_is_no_gpu(tf)
-    if not used:
-        if accelerator == "gpu":
-            raise UserError(
-                f"accelerator=gpu, but TensorFlow can use no GPU: {why}. To train on the CPU, set"
-                " accelerator=auto."
-            )
+    if accelerator == "gpu" and not used:
+        raise UserError(
+            f"accelerator=gpu, but TensorFlow can use no GPU: {why}. To train on the CPU, set"
+            " accelerator=auto."
+        )
+    if used and left_out:
+        say(f"A GPU is left out: {why}.")
+    try:
         if gpus:
-            with _in_time(f"accelerator={accelerator}"):
-                tf.config.set_visible_devices([], "GPU")
-        return _cpu(why, status=status)
-    if why:
-        say(f"One GPU is left out: {why}.")
-    with _in_time(f"accelerator={accelerator} and memory_limit_mb={memory_limit_mb}"):
-        tf.config.set_visible_devices([gpus[index] for index in used], "GPU")
-        if memory_limit_mb is not None:
+            tf.config.set_visible_devices(used, "GPU")
+        for gpu in used if memory_limit_mb is not None else ():
             limited = tf.config.LogicalDeviceConfiguration(memory_limit=memory_limit_mb)
-            for index in used:
-                tf.config.set_logical_device_configuration(gpus[index], [limited])
+            tf.config.set_logical_device_configuration(gpu, [limited])
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"accelerator={accelerator} and memory_limit_mb={memory_limit_mb} come too late:"
+            f" {error}. Set up the devices before anything uses TensorFlow: Runtime → Restart"
+            " session, then Runtime → Run all."
+        ) from error
     if memory_limit_mb is None:
-        _let_memory_grow(tf, [gpus[index] for index in used])
-    of_used = [details[index] for index in used]
-    capabilities = [detail.get("compute_capability") for detail in of_used]
+        _let_memory_grow(tf, used)
+    if not used:
+        return Accelerator(
+            kind="cpu", name="CPU", count=0, precisions=precisions(None), status=status, checked=why
+        )
+    capabilities = [details[gpu].get("compute_capability", (0, 0)) for gpu in used]
     return Accelerator(
         kind="gpu",
-        name=of_used[0].get("device_name", gpus[used[0]].name),
+        name=details[used[0]].get("device_name", used[0].name),
         count=len(used),
-        precisions=precisions(min(each or (0, 0) for each in capabilities)),
+        precisions=precisions(min(capabilities)),
         status="skipped",
         checked="not yet verified",
-        untried=any(serves(built_for, each) == "untried" for each in capabilities),
+        untried=any(served[gpu] == "untried" for gpu in used),
     )
 
 
@@ -296,34 +296,13 @@ def _import_tensorflow() -> Any:
     return tf
 
 
-class _in_time:
-    """Turn what TensorFlow raises when it was in use before into words."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if isinstance(error, RuntimeError | ValueError):
-            raise UserError(
-                f"{self._what} come too late: {error}. Set up the devices before anything uses"
-                " TensorFlow: Runtime → Restart session, then Runtime → Run all."
-            ) from error
-
-
 def _let_memory_grow(tf: Any, used: list[Any]) -> None:
     """Take the GPUs' memory as it is needed, so that a second process finds some left."""
     try:
         for device in used:
             tf.config.experimental.set_memory_growth(device, True)
-    except RuntimeError:  # it works as well without, and nobody has asked for it
+    except (RuntimeError, ValueError):  # it works as well without, and nobody has asked for it
         say("TensorFlow was in use before: it may hold all of the GPU's memory.")
-
-
-def _cpu(why: str, *, status: Any = "skipped") -> Accelerator:
-    fast = precisions(None)
-    return Accelerator(kind="cpu", name="CPU", count=0, precisions=fast, status=status, checked=why)
 
 
 def _not_built_for(tf: Any, detail: dict[str, Any], built_for: Sequence[str]) -> str:

@@ -184,18 +184,21 @@ class Run:
         key = hashlib.sha256(str(place.resolve()).encode()).hexdigest()[:8]
         worker = f"worker-{self._worker}" if self._worker else "."
         local = self.project_dir / ".exactrun" / worker / "runs" / key / self.name
-        if self.chief:
-            proof = prove_writable(place)
-            self._uploader = Uploader(persistent)
-            self.record.check("drive", "skipped" if why_not else "passed", why_not or "mounted")
-            self.record.check("persistent directory", "passed", f"{persistent}: {proof}")
         try:
-            _forget_if_deleted(local, persistent)
+            new = _is_missing(persistent)
+            if self.chief:
+                proof = prove_writable(place)
+                self._uploader = Uploader(persistent)
+                self.record.check("drive", "skipped" if why_not else "passed", why_not or "mounted")
+                self.record.check("persistent directory", "passed", f"{persistent}: {proof}")
+            if new:  # or deleted by its owner: begin afresh
+                shutil.rmtree(local, ignore_errors=True)
             local.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"{error.filename or local} can't be used: {explain(error)}. The project has to be"
-                " on a disk that can be written."
+                f"{error.filename or local} can't be used: {explain(error)}. The run needs a"
+                " directory that can be read and written: choose another persistent_dir, or copy"
+                " the project to another disk."
             ) from error
         self._places = local, persistent
         self._checkpoints = Checkpoints(
@@ -240,7 +243,9 @@ class Run:
             raise
         saving.compile_like(loaded, model)
         self.record.note(
-            parameters=model.count_params(), weights_sha256=saving.weights_sha256(model)
+            parameters=model.count_params(),
+            precision=model.dtype_policy.name,
+            weights_sha256=saving.weights_sha256(model),
         )
         if missing:
             detail = f"{said}, but it is not in {kept.parent}: {missing}. It is whole in {local}"
@@ -342,16 +347,23 @@ class Run:
             self.record.check("training", "passed", found)
         else:
             self.record.check("training", "skipped", f"{found}: run it again")
-        if self.chief and self._places is not None:
-            file = self.directory / HISTORY
-            write_whole(file, _as_csv(history))
-            self._upload(file)
+        self._write(HISTORY, _as_csv(history))
 
     def _write_record(self) -> None:
-        if self.chief and self._places is not None:
-            file = self.directory / RECORD
-            write_whole(file, self.record.to_json())
-            self._upload(file)
+        self._write(RECORD, self.record.to_json())
+
+    def _write(self, name: str, text: str) -> None:
+        """Write a file and upload it; what fails is a failed check."""
+        if not self.chief or self._places is None:
+            return
+        file = self.directory / name
+        try:
+            write_whole(file, text)
+            missing = self._upload(file)
+        except OSError as error:  # such as a full disk
+            missing = explain(error)
+        if missing:
+            self.record.check(name, "failed", f"it is not in {self._places[1]}: {missing}")
 
     def _upload(self, file: Path) -> str:
         """Upload a file and wait for it; return why that failed, or nothing."""
@@ -377,16 +389,17 @@ def _devices(found: Accelerator, strategy: Any, workers: int) -> str:
     return f"{f'{count} × ' if count > 1 else ''}{found.name}{of}"
 
 
-def _forget_if_deleted(local: Path, persistent: Path) -> None:
-    """Begin afresh where the persistent directory is new, or was deleted by its owner.
+def _is_missing(directory: Path) -> bool:
+    """Tell whether a directory doesn't exist.
 
     Raises:
-        OSError: If it can't be told, such as on a Drive whose connection was lost.
+        OSError: If that can't be told, such as on a Drive whose connection was lost.
     """
     try:
-        persistent.stat()  # not `exists`, which takes a lost connection for a missing directory
+        directory.stat()  # not `exists`, which takes a lost connection for a missing directory
     except FileNotFoundError:
-        shutil.rmtree(local, ignore_errors=True)
+        return True
+    return False
 
 
 def _as_csv(history: Any) -> str:

@@ -57,8 +57,11 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
         )
     metadata = {"library": __version__, "class_names": [str(name) for name in class_names]}
     partial = path.with_name(f".{path.stem}.partial.keras")
-    optimizer, model.optimizer = model.optimizer, None
+    inside = [each for each in model._flatten_layers() if getattr(each, "optimizer", None)]
+    optimizers = [each.optimizer for each in inside]
     try:
+        for each in inside:  # the model itself, and a trained one that is a layer of it
+            each.optimizer = None
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(partial)
         with zipfile.ZipFile(partial, "a") as file:
@@ -74,8 +77,9 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
     except (NotImplementedError, TypeError, ValueError) as error:  # get_config's, by experience
         raise UserError(f"The model can't be saved: {_said(error)}. {_advice(error)}") from error
     finally:
+        for each, optimizer in zip(inside, optimizers, strict=True):
+            each.optimizer = optimizer
         partial.unlink(missing_ok=True)
-        model.optimizer = optimizer
 
 
 def load_metadata(path: str | Path) -> dict[str, Any]:
@@ -244,6 +248,8 @@ def _inputs(examples: Any) -> Any:
 
     if isinstance(examples, tf.data.Dataset):
         return EvaluationBatches(examples, batch_size=CHECKED_BATCH).first(CHECKED_EXAMPLES)[0]
+    if isinstance(examples, list | tuple) and all(isinstance(each, str) for each in examples):
+        examples = np.asarray(examples, object)
     structure = isinstance(examples, str | bytes | tuple | list | dict)
     if structure or hasattr(examples, "__array__"):
         examples = as_arrays((examples, None, None), "check_on")

@@ -68,6 +68,7 @@ def run_workers(command: Sequence[str], count: int) -> int:
         UserError: If the count is no number of workers.
 
     Example:
+        >>> import sys
         >>> exactrun.run_workers([sys.executable, "-c", "import os; os.environ['TF_CONFIG']"], 2)
         0
     """
