@@ -116,12 +116,14 @@ def take(part: Any, count: int) -> Any:
         >>> x.shape, y.shape
         ((10, 4), (10,))
     """
-    alone = part[0] if isinstance(part, tuple | list) and len(part) == 1 else part
-    if callable(alone) and not hasattr(alone, "__getitem__"):
-        alone = alone(0)
-    if not hasattr(alone, "unbatch"):
-        return as_examples(tuple(alone) if isinstance(alone, list) else alone)[:count]
-    whole = alone.unbatch().batch(count)
+    data = part
+    if isinstance(part, tuple | list):
+        data = part[0] if len(part) == 1 else tuple(part)
+    if callable(data) and not hasattr(data, "__getitem__"):
+        data = data(0)
+    if not hasattr(data, "unbatch"):
+        return as_examples(data)[:count]
+    whole = data.unbatch().batch(count)
     return next(whole.take(1).as_numpy_iterator())
 
 
