@@ -221,7 +221,8 @@ def execute(
 ) -> str:
     """Execute a notebook by the library, with a short training."""
     command = (python, "-m", "exactrun", "notebook", "run", notebook, "--output", output)
-    return in_terminal(project, *command, "-p", "epochs=1", *flags, **env)
+    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])  # of `!python` in a cell
+    return in_terminal(project, *command, "-p", "epochs=1", *flags, PATH=path, **env)
 
 
 def test_the_notebook_opened_alone_in_colab_does_all_of_it(
