@@ -8,10 +8,10 @@ import os
 import sys
 
 
-def next_steps(*, slug: str, owner: str, folder: str) -> str:
+def next_steps(*, slug: str, owner: str, directory: str) -> str:
     """The way from a fresh project to its notebook in Colab.
 
-    ``folder`` is what ``cd`` needs to get to the project from where the user is.
+    ``directory`` is what ``cd`` needs to get to the project from where the user is.
     """
     repository = f"https://github.com/{owner}/{slug}"
     colab = "https://colab.research.google.com/github"
@@ -19,7 +19,7 @@ def next_steps(*, slug: str, owner: str, folder: str) -> str:
 {slug} is ready. Next:
 
   1. Create its environment and run its checks:
-       cd {folder}
+       cd {directory}
        python -m pip install "nox[uv]"
        nox
 
@@ -40,8 +40,8 @@ def main(*, slug: str, owner: str) -> None:
     project = os.getcwd()
     # A shell says in PWD where the user is; cookiecutter may have been told another --output-dir.
     here = os.path.join(os.environ.get("PWD", ""), slug) == project
-    folder = slug if here else f'"{project}"'
-    text = next_steps(slug=slug, owner=owner, folder=folder)
+    directory = slug if here else f'"{project}"'
+    text = next_steps(slug=slug, owner=owner, directory=directory)
     encoding = sys.stdout.encoding if sys.stdout else "ascii"
     try:
         print(text.encode(encoding, "replace").decode(encoding), flush=True)

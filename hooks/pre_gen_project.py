@@ -1,13 +1,13 @@
 """Refuse wrong answers before a file is written: all at once, each with one that works.
 
-cookiecutter renders this file, then runs it in the new project's empty folder; exit code 1 makes it
-remove that folder. The answers arrive as literals. What is imported costs every user start-up time
-(``json`` or ``re`` as much as Python itself), so what only a refusal needs is imported there.
+cookiecutter renders this file, then runs it in the new project's empty directory; exit code 1 makes
+it remove that directory. For a slug that can't name one, such as ``a/b`` or 300 characters,
+cookiecutter.json has put a safe one into ``project_slug``; ``__asked_slug`` is what was asked for.
+What is imported costs every user start-up time, so what only a refusal needs is imported there.
 """
 
 import builtins
 import keyword
-import os
 import sys
 
 TYPED = ("project_name", "project_slug", "__package", "description", "author_name", "github_owner")
@@ -24,8 +24,8 @@ DEPENDENCIES = """
     absl absl_py aiohappyeyeballs aiohttp aiosignal apiclient appnope argcomplete ast_serialize
     astunparse attr attrs backcall beautifulsoup4 bleach bs4 certifi cffi charset_normalizer clang
     click colorama colorlog contourpy cryptography cycler dateutil debugpy decorator defusedxml
-    dependency_groups distlib entrypoints fastjsonschema filelock flatbuffers fonttools frozenlist
-    gast google google_api_core google_api_python_client google_auth google_auth_httplib2
+    dependency_groups distlib entrypoints exactrun fastjsonschema filelock flatbuffers fonttools
+    frozenlist gast google google_api_core google_api_python_client google_auth google_auth_httplib2
     google_pasta googleapiclient googleapis_common_protos grpc grpcio h5py httplib2 humanize idna
     iniconfig ipykernel ipykernel_launcher ipython jedi jinja2 joblib jsonschema
     jsonschema_specifications jupyter jupyter_client jupyter_core jupyterlab_pygments keras
@@ -40,8 +40,8 @@ DEPENDENCIES = """
     termcolor tf_keras threadpoolctl tinycss2 tornado tqdm traitlets typing_extensions tzdata
     uritemplate urllib3 uv virtualenv wcwidth webencodings werkzeug wheel wrapt yaml yarl zmq
 """
-# Folders and files at the top of the generated project, which Python finds first from there.
-PROJECT = "build conftest dist docs harness notebooks noxfile runs src test tests"
+# At the top of the generated project, where Python finds it first; and what pytest imports.
+PROJECT = "build conftest data dist notebooks noxfile runs src test tests wheels"
 # In the standard library of one Python that the project supports, though perhaps not of this one.
 OTHER_PYTHONS = """
     aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt distutils imghdr
@@ -55,18 +55,16 @@ SOFT_KEYWORDS = ("case", "match", "type")  # as in Python 3.12, the most so far
 
 
 def slug_fault(slug: object) -> str | None:
-    """Why ``slug`` can't name the folder, the repository and the package; None if it can."""
+    """Why ``slug`` can't name the directory, the repository and the package; None if it can."""
     if not isinstance(slug, str):
         return "It must be text."
-    if "/" in slug or "\\" in slug:
-        return "It names a folder inside another one."
-    words = slug.replace("-", "").replace("_", "")
-    ends = slug[:1].isalpha() and slug[-1:].isalnum()
-    if not (ends and words.isalnum() and slug.isascii() and slug == slug.lower()):
+    words = slug.replace("_", "-").split("-")
+    lower = slug.isascii() and slug == slug.lower()
+    if not (slug[:1].isalpha() and lower and all(word.isalnum() for word in words)):
         return (
-            "It must consist of the lower-case letters a-z, digits, hyphens and underscores, start"
-            " with a letter and end with a letter or digit: it names a folder (on Windows too),"
-            " a GitHub repository and a Python package."
+            "It must consist of the lower-case letters a-z, digits, and single hyphens or"
+            " underscores between them, and start with a letter: it names a directory (on Windows"
+            " too), a GitHub repository and a Python package."
         )
     if len(slug) > 50:
         return f"It has {len(slug)} characters; the project's code leaves room for 50."
@@ -93,6 +91,7 @@ def suggest_slug(slug: object) -> str:
 
     text = normalize("NFKD", str(slug)).encode("ascii", "ignore").decode().lower()
     text = re.sub(r"[^a-z0-9_]+", "-", re.sub(r".*[/\\](?=.*[a-z0-9])", "", text, flags=re.DOTALL))
+    text = re.sub(r"[-_]{2,}", "-", text)
     text = text.strip("-_")[:42].rstrip("-_")
     if not text:
         return "colab-project"
@@ -113,7 +112,7 @@ def owner_fault(owner: object) -> str | None:
 
 
 def suggest_owner(owner: object) -> str:
-    """An owner that passes, as near to ``owner`` as can be; of an address, its first folder."""
+    """An owner that passes, as near to ``owner`` as can be; of an address, its first directory."""
     import re
 
     text = re.sub(r"^(.*github\.com[/:])", "", str(owner).strip(" /@")).split("/")[0]
@@ -157,6 +156,8 @@ def refusals(answers: dict[str, object]) -> list[tuple[str, object, str, str]]:
             if fault := text_fault(value, blank=True):
                 suggestion = readable(value)
         elif name == "project_slug":
+            asked = answers.get("__asked_slug", value)
+            value = asked if slug_fault(asked) else value
             if fault := slug_fault(value):
                 suggestion = suggest_slug(value)
         elif name == "__package":  # derived, so only a replay file can have it wrong
@@ -175,22 +176,7 @@ def refusals(answers: dict[str, object]) -> list[tuple[str, object, str, str]]:
     return found
 
 
-def left_behind(slug: str) -> str | None:
-    """The folder that cookiecutter made around the project's and will not remove; None if none.
-
-    For the slug ``a/b`` it makes ``a`` and ``a/b`` before any hook runs, and removes ``a/b`` only.
-    Removing ``a/b`` from here would make it fail with a traceback instead of our message.
-    """
-    folder, left = os.getcwd(), None
-    for _ in os.path.normpath(slug).split(os.sep)[1:]:
-        parent = os.path.dirname(folder)
-        if os.listdir(parent) != [os.path.basename(folder)]:
-            break
-        folder = left = parent
-    return left
-
-
-def message(found: list[tuple[str, object, str, str]], left: str | None = None) -> str:
+def message(found: list[tuple[str, object, str, str]]) -> str:
     """What a person reads instead of getting a project."""
     from textwrap import fill
 
@@ -205,8 +191,6 @@ def message(found: list[tuple[str, object, str, str]], left: str | None = None) 
             fill(fault, 80, initial_indent=indent, subsequent_indent=indent),
             f"{indent}Use: {suggestion}\n",
         ]
-    if left:
-        lines.append(f"cookiecutter leaves an empty folder behind; delete it: {left}")
     lines.append("Run the command again with these answers. Below, cookiecutter logs the stop.")
     return "\n".join(lines)
 
@@ -216,8 +200,7 @@ def main(answers: dict[str, object]) -> int:
     found = refusals(answers)
     if not found:
         return 0
-    slug = answers["project_slug"]
-    print(message(found, left_behind(slug) if isinstance(slug, str) else None), file=sys.stderr)
+    print(message(found), file=sys.stderr)
     return 1
 
 

@@ -37,6 +37,10 @@ class Project:
             if file.is_file()
         )
 
+    def texts(self) -> list[str]:
+        """Paths of all files but the wheel."""
+        return [name for name in self.files() if not name.endswith(".whl")]
+
     def read(self, name: str) -> str:
         """The text of one file, line ends as they are on disk."""
         return (self.path / name).read_bytes().decode("utf-8")

@@ -22,14 +22,6 @@ settings.register_profile("template", deadline=None, database=None)
 settings.load_profile("template")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--update-golden",
-        action="store_true",
-        help="write tests/golden/ anew from what the template generates now",
-    )
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the settings, replays and environment of whoever runs the tests out of them."""

@@ -23,7 +23,8 @@ REFUSED_SLUGS = [
     ("scikit-learn", "clash with scikit_learn"),
     ("sklearn", "clash with sklearn"),
     ("pil", "clash with pil"),
-    ("harness", "clash with harness at the top"),
+    ("notebooks", "clash with notebooks at the top"),
+    ("exactrun", "clash with exactrun"),
     ("nul", "Windows reserves"),
     ("com1", "Windows reserves"),
     ("My-Model", "must consist of the lower-case letters"),
@@ -35,9 +36,10 @@ REFUSED_SLUGS = [
     ("a:b", "must consist of the lower-case letters"),
     ("größe", "must consist of the lower-case letters"),
     ("", "must consist of the lower-case letters"),
-    ("a/b", "inside another"),
-    ("a\\b", "inside another"),
-    ("../a", "inside another"),
+    ("a--b", "must consist of the lower-case letters"),
+    ("a/b", "must consist of the lower-case letters"),
+    ("a\\b", "must consist of the lower-case letters"),
+    ("../a", "must consist of the lower-case letters"),
     ("m" * 51, "has 51 characters; the project's code leaves room for 50"),
     (7, "must be text"),
 ]
@@ -168,8 +170,9 @@ def assert_suggestions_are_accepted(
     wrong: object, answers: dict[str, Any], pre_gen: ModuleType
 ) -> None:
     asked = [name for name in answers if not name.startswith("_")]
-    given = answers | dict.fromkeys(asked, wrong)
+    given = answers | dict.fromkeys([*asked, "__asked_slug"], wrong)
     mended = given | {name: suggestion for name, _, _, suggestion in pre_gen.refusals(given)}
+    mended["__asked_slug"] = mended["project_slug"]
     mended["__package"] = mended["project_slug"].replace("-", "_")
     assert pre_gen.refusals(mended) == []
 
@@ -199,6 +202,7 @@ def test_every_suggestion_for_any_text_is_accepted(
         ("a\\b", "b"),
         ("日本語", "colab-project"),
         ("{{ x }}", "x"),
+        ("a--b", "a-b"),
         ("m" * 41 + "-" + "m" * 20, "m" * 41),
     ],
 )

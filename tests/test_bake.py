@@ -1,5 +1,7 @@
 """Every combination of choices gives a whole project, in which each file parses."""
 
+import ast
+import hashlib
 import json
 import re
 import sys
@@ -8,19 +10,18 @@ from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
-import jinja2
 import nbformat
 import pytest
 import yaml
-from baking import CHOICES, TEMPLATE, Bake, Project
+from baking import CHOICES, PROJECT_FOLDER, TEMPLATE, Bake, Project
 from baking import bake as bake_anew
 
 # Each combination
 
 
 def test_every_file_parses(project: Project) -> None:
-    parsed = Counter(Path(name).suffix for name in project.files() if parse(project, name))
-    assert {".py", ".toml", ".ipynb", ".yml", ".json"} <= set(parsed)
+    parsed = Counter(Path(name).suffix for name in project.texts() if parse(project, name))
+    assert {".py", ".toml", ".ipynb", ".yml"} <= set(parsed)
 
 
 def parse(project: Project, name: str) -> bool:
@@ -41,22 +42,19 @@ def parse(project: Project, name: str) -> bool:
             for cell in notebook.cells:
                 if cell.cell_type == "code":
                     compile(cell.source, f"{name}, cell {cell.id}", "exec")
-        case ".j2":
-            jinja2.Environment().parse(text)
         case _:
             return False
     return True
 
 
 def test_no_template_syntax_is_left(project: Project) -> None:
-    for name in project.files():
-        if not name.endswith(".j2"):
-            # GitHub's expressions ${{ … }} are meant
-            assert re.findall(r"(?<!\$)\{\{.*|\{%.*", project.read(name)) == [], name
+    for name in project.texts():
+        # GitHub's expressions ${{ … }} are meant
+        assert re.findall(r"(?<!\$)\{\{.*|\{%.*", project.read(name)) == [], name
 
 
 def test_every_file_ends_its_lines_as_unix_does(project: Project) -> None:
-    for name in project.files():
+    for name in project.texts():
         text = project.read(name)
         assert "\r" not in text, name
         assert text == "" or text.endswith("\n"), name
@@ -73,7 +71,7 @@ def test_windows_can_hold_every_name(project: Project, pre_gen: ModuleType) -> N
 
 def test_nothing_of_this_machine_is_inside(project: Project) -> None:
     places = {str(place) for place in (TEMPLATE, project.path, project.path.parent, sys.prefix)}
-    for name in project.files():
+    for name in project.texts():
         assert [place for place in places if place in project.read(name)] == [], name
 
 
@@ -81,48 +79,14 @@ def test_nothing_of_this_machine_is_inside(project: Project) -> None:
 
 
 FILES = """
+    .gitattributes
+    .github/dependabot.yml
     .github/workflows/ci.yml
-    .github/workflows/colab.yml
+    .github/workflows/update.yml
     .gitignore
     .pre-commit-config.yaml
     LICENSE
     README.md
-    docs/training.md
-    docs/troubleshooting.md
-    harness/__init__.py
-    harness/__main__.py
-    harness/colab/__init__.py
-    harness/colab/packages/google/colab/__init__.py
-    harness/colab/packages/google/colab/_message.py
-    harness/colab/packages/google/colab/auth.py
-    harness/colab/packages/google/colab/drive.py
-    harness/colab/packages/google/colab/runtime.py
-    harness/colab/packages/google/colab/userdata.py
-    harness/compare.py
-    harness/drift.py
-    harness/engine.py
-    harness/errors.py
-    harness/files.py
-    harness/kernel.py
-    harness/limits.py
-    harness/lint.py
-    harness/notebooks.py
-    harness/parameters.py
-    harness/processes.py
-    harness/progress.py
-    harness/report.py
-    harness/rules.py
-    harness/run.schema.json
-    harness/settings.py
-    harness/summary.py
-    harness/templates/index.html.j2
-    harness/templates/page.html.j2
-    harness/templates/report.html.j2
-    harness/templates/report/conf.json
-    harness/templates/report/index.html.j2
-    harness/templates/style.css
-    harness/texts.py
-    harness/watch.py
     notebooks/setup.ipynb
     noxfile.py
     pyproject.toml
@@ -130,91 +94,78 @@ FILES = """
     requirements.txt
     src/{package}/__init__.py
     src/{package}/__main__.py
-    src/{package}/colab/__init__.py
-    src/{package}/colab/accelerator.py
-    src/{package}/colab/artifacts.py
-    src/{package}/colab/benchmark.py
-    src/{package}/colab/claim.py
-    src/{package}/colab/drive.py
-    src/{package}/colab/drive_api.py
-    src/{package}/colab/driver.py
-    src/{package}/colab/environment.py
-    src/{package}/colab/files.py
-    src/{package}/colab/machine.py
-    src/{package}/colab/publishing.py
-    src/{package}/colab/staging.py
     src/{package}/config.py
     src/{package}/data.py
-    src/{package}/errors.py
     src/{package}/model.py
-    src/{package}/training/__init__.py
-    src/{package}/training/batches.py
-    src/{package}/training/checkpoints.py
-    src/{package}/training/checks.py
-    src/{package}/training/delivery.py
-    src/{package}/training/examples.py
-    src/{package}/training/distribution.py
-    src/{package}/training/figures.py
-    src/{package}/training/folders.py
-    src/{package}/training/loop.py
-    src/{package}/training/manifest.py
-    src/{package}/training/packing.py
-    src/{package}/training/packs.py
-    src/{package}/training/precision.py
-    src/{package}/training/progress.py
-    src/{package}/training/record.py
-    src/{package}/training/run.py
-    src/{package}/training/sources.py
-    src/{package}/training/speed.py
-    src/{package}/training/steps.py
-    src/{package}/training/stopping.py
-    src/{package}/training/tables.py
-    src/{package}/training/tensorboard.py
-    src/{package}/training/workers.py
+    src/{package}/train.py
     tests/conftest.py
-    tests/killable.py
-    tests/machines.py
-    tests/small.py
-    tests/test_accelerator.py
-    tests/test_artifacts.py
-    tests/test_benchmark.py
-    tests/test_checkpoints.py
-    tests/test_checks.py
-    tests/test_claim.py
-    tests/test_colab.py
-    tests/test_command_line.py
-    tests/test_compare.py
-    tests/test_config.py
     tests/test_data.py
-    tests/test_delivery.py
-    tests/test_drift.py
-    tests/test_drive.py
-    tests/test_drive_api.py
-    tests/test_every_notebook.py
-    tests/test_everyday.py
-    tests/test_harness.py
-    tests/test_lint.py
     tests/test_model.py
     tests/test_notebook.py
-    tests/test_packing.py
-    tests/test_packs.py
-    tests/test_publishing.py
-    tests/test_report.py
-    tests/test_sources.py
-    tests/test_staging.py
-    tests/test_training.py
-    tests/test_troubleshooting.py
-    tests/trainings.py
+    tests/test_train.py
+    wheels/{wheel}
 """
-
-
-TASK_FILES = {"image": "", "text": "src/{package}/docstrings.py tests/test_reuters.py"}
 
 
 @pytest.mark.parametrize("task", CHOICES["task"])
 def test_a_project_holds_exactly_these_files(task: str, bake: Bake) -> None:
-    expected = f"{FILES} {TASK_FILES[task]}".format(package="handwritten_digits")
-    assert bake(task=task).files() == sorted(expected.split())
+    (wheel,) = (TEMPLATE / PROJECT_FOLDER / "wheels").glob("exactrun-*.whl")
+    expected = FILES.format(package="handwritten_digits", wheel=wheel.name).split()
+    assert bake(task=task).files() == sorted(expected)
+    assert len(expected) <= 30
+
+
+@pytest.mark.parametrize("task", CHOICES["task"])
+def test_a_project_is_small_enough_to_be_read(task: str, bake: Bake) -> None:
+    project = bake(task=task)
+    lines = {
+        Path(name).stem: len(project.read(name).splitlines())
+        for name in project.files()
+        if name.endswith(".py")
+    }
+    assert sum(lines.values()) <= 900
+    assert sum(lines[name] for name in ("config", "data", "model", "train")) <= 400
+    cells = json.loads(project.read("notebooks/setup.ipynb"))["cells"]
+    (first,) = (cell for cell in cells if cell["id"] == "setup")
+    assert len(first["source"]) <= 45
+
+
+def test_the_library_is_pinned_by_the_hash_of_the_wheel(bake: Bake) -> None:
+    project = bake()
+    text = project.read("requirements.txt")
+    (wheel,) = (project.path / "wheels").iterdir()
+    pinned = re.search(r"^exactrun==(\S+) --hash=sha256:(\w+)$", text, re.M)
+    assert "\n--find-links ./wheels\n" in text
+    assert pinned is not None
+    assert wheel.name == f"exactrun-{pinned[1]}-py3-none-any.whl"
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest() == pinned[2]
+
+
+@pytest.mark.parametrize("task", CHOICES["task"])
+def test_a_second_notebook_begins_as_the_first(task: str, bake: Bake) -> None:
+    cells = json.loads(bake(task=task).read("notebooks/setup.ipynb"))["cells"]
+    assert [cell["id"] for cell in cells if cell["cell_type"] == "code"][:2] == [
+        "parameters",
+        "setup",
+    ]
+
+
+@pytest.mark.parametrize("task", CHOICES["task"])
+def test_the_notebook_has_the_lines_of_train(task: str, bake: Bake) -> None:
+    project = bake(task=task)
+    source = project.read("src/handwritten_digits/train.py")
+    whole = ast.parse(source)
+    (train,) = (node for node in whole.body if isinstance(node, ast.FunctionDef))
+    steps = [ast.unparse(step) for step in train.body[1:-1]]  # without docstring and return
+    cells = json.loads(project.read("notebooks/setup.ipynb"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    shown = [
+        ast.unparse(step).replace("project_dir=root", "project_dir=ROOT")
+        for step in ast.parse(code).body
+    ]
+    shown = [step.removeprefix("machine = ") for step in shown]
+    assert len(steps) >= 9
+    assert [step for step in steps if step not in shown] == []
 
 
 def test_the_same_answers_twice_give_the_same_bytes(tmp_path: Path) -> None:
@@ -273,7 +224,7 @@ def test_the_pins_are_those_of_the_chosen_runtime(runtime: str, bake: Bake) -> N
     pins = (TEMPLATE / "templates/pins" / runtime / "requirements.txt").read_text(encoding="utf-8")
     (numpy,) = re.findall(r"^numpy==.*\n", pins, re.M)
     assert f"\n{numpy}" in project.read("requirements.txt")
-    assert f"Colab runtime {runtime}" in project.read("requirements.txt").split("\n")[0]
+    assert re.findall(r"Colab runtime (\S+)", project.read("requirements.txt")) == [runtime]
 
 
 @pytest.mark.parametrize("task", CHOICES["task"])

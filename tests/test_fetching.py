@@ -1,8 +1,12 @@
-"""The notebook's first cell fetches its project, also a private one, and keeps the token secret."""
+"""The notebook's first cell fetches its project, also a private one, and keeps the token secret.
+
+A git that notes what it is called with leads `https://github.com/` to a server of this test.
+"""
 
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import shutil
@@ -15,13 +19,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from baking import bake
+from baking import TEMPLATE, bake
 
+PIN = (TEMPLATE / "templates" / "exactrun.txt").read_text(encoding="utf-8")
+VERSION = PIN.split()[0].partition("==")[2]
+GITHUB = "https://github.com/"
 TOKEN = "a-token-that-nobody-may-see"
 AUTHORIZED = "Basic " + base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode()
 
 COLAB_SECRETS = """
-class SecretNotFoundError(Exception): pass
+class SecretNotFoundError(Exception):
+    def __init__(self, name): super().__init__(f"Secret {name} does not exist.")
 
 def get(name):
     import os
@@ -108,18 +116,32 @@ class Machine:
         program = folder / "programs" / "git"
         program.parent.mkdir(parents=True)
         git = shutil.which("git")
-        program.write_text(f'#!/bin/sh\necho "$@" >> "$COMMANDS"\nexec {git} "$@"\n')
+        # Git chooses a header by the address that it is led to.
+        program.write_text(
+            f"""#!/bin/sh
+echo "$@" >> "$COMMANDS"
+[ -z "$GIT_CONFIG_KEY_0" ] || echo "$GIT_CONFIG_KEY_0" >> "$COMMANDS"
+[ "$GIT_CONFIG_KEY_0" != http.https://github.com/.extraHeader ] ||
+    export GIT_CONFIG_KEY_0=http.{server}.extraHeader
+exec {git} -c url.{server}.insteadOf=https://github.com/ "$@"
+"""
+        )
         program.chmod(0o755)
+        self.module(
+            f"exactrun-{VERSION}.dist-info/METADATA", f"Name: exactrun\nVersion: {VERSION}\n"
+        )
 
     def module(self, name: str, content: str) -> None:
         file = self.folder / "modules" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
 
-    def fetch(self, name: str, **variables: str) -> Fetched:
+    def fetch(
+        self, name: str, *, revision: str = "main", address: str = GITHUB, **variables: str
+    ) -> Fetched:
         work, temporary = self.folder / "work", self.folder / "temporary"
         for folder in (work, temporary):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         asked, commands = self.folder / "asked", self.folder / "commands"
         for file in (asked, commands):
             file.touch()
@@ -132,9 +154,9 @@ class Machine:
             "COMMANDS": str(commands),
             **variables,
         }
-        parameters = f"repository = {self.server + name!r}\nrevision = 'main'\n"
+        parameters = f"repository = {address + name!r}\nrevision = {revision!r}\n"
         done = subprocess.run(
-            [sys.executable, "-c", parameters + self.cell + "print(root)"],
+            [sys.executable, "-c", f"{parameters}{self.cell}\nprint(root)"],
             cwd=work,
             env=environment,
             capture_output=True,
@@ -164,10 +186,16 @@ def cell_and_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
         assert project.run("git", *command).returncode == 0
     for name in ("public", "private"):
         project.run("git", "clone", "--quiet", "--bare", ".", folder / "served" / name)
+    for name in ("first", "second"):  # of which only the branch `moving` sees the second
+        (project.path / "moved.txt").write_text(name)
+        project.run("git", "add", "--all")
+        project.run("git", *identity, "commit", "--quiet", "--message", name)
+        project.run("git", "tag", name)
+    project.run("git", "push", "--quiet", folder / "served" / "public", "HEAD:moving", "first")
 
     notebook = json.loads(project.read("notebooks/setup.ipynb"))
-    (cell,) = (cell for cell in notebook["cells"] if cell["id"] == "fetch")
-    code = "".join(cell["source"]).partition("from handwritten_digits.")[0]
+    (cell,) = (cell for cell in notebook["cells"] if cell["id"] == "setup")
+    code = "".join(cell["source"])
 
     handler = type("Handler", (GitHandler,), {"folder": folder / "served"})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -202,7 +230,7 @@ def test_a_public_repository_is_fetched_without_asking_for_a_secret(colab: Machi
 
 
 def test_a_private_repository_is_fetched_with_the_secret_of_colab(colab: Machine) -> None:
-    fetched = colab.fetch("private", SECRET=TOKEN)
+    fetched = colab.fetch("private", SECRET=f" {TOKEN}\n")  # as it may have been pasted
     assert fetched.code == 0, fetched.output
     assert (colab.folder / "work/handwritten-digits/README.md").exists()
     assert fetched.asked == ["GITHUB_TOKEN"]
@@ -211,7 +239,7 @@ def test_a_private_repository_is_fetched_with_the_secret_of_colab(colab: Machine
 def test_a_private_repository_is_fetched_with_the_secret_of_kaggle(kaggle: Machine) -> None:
     fetched = kaggle.fetch("private", SECRET=TOKEN, KAGGLE_KERNEL_RUN_TYPE="Batch")
     assert fetched.code == 0, fetched.output
-    # Kaggle keeps its working folder, which is for results.
+    # Kaggle keeps its working directory, which is for results.
     assert (kaggle.folder / "temporary/handwritten-digits/README.md").exists()
     assert list((kaggle.folder / "work").iterdir()) == []
 
@@ -219,31 +247,101 @@ def test_a_private_repository_is_fetched_with_the_secret_of_kaggle(kaggle: Machi
 @pytest.mark.parametrize("secret", [TOKEN, TOKEN + "-that-is-wrong"])
 def test_the_token_is_left_nowhere(colab: Machine, secret: str) -> None:
     fetched = colab.fetch("private", SECRET=secret)
-    assert fetched.commands.count("clone") == 2
-    assert fetched.holds("clone --quiet")  # the search finds what is there
+    assert fetched.commands.count("fetch") == 2
+    assert fetched.holds("fetch -q")  # the search finds what is there
     login = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
     assert not fetched.holds(secret)
     assert not fetched.holds(login)
 
 
-@pytest.mark.parametrize(
-    ("variables", "reason"),
-    [({}, "(now: SecretNotFoundError)"), ({"SECRET": "wrong"}, "(now: refused)")],
-)
-def test_a_private_repository_without_the_right_token_says_what_to_do(
-    colab: Machine, variables: dict[str, str], reason: str
-) -> None:
-    fetched = colab.fetch("private", **variables)
+def test_the_token_is_for_github_alone(colab: Machine) -> None:
+    fetched = colab.fetch("private", SECRET=TOKEN)
+    keys = [line for line in fetched.commands.splitlines() if line.startswith("http.")]
+    assert keys == ["http.https://github.com/.extraHeader"]
+
+
+@pytest.mark.parametrize("elsewhere", ["{server}", "https://github.com.evil.example/"])
+def test_no_secret_is_asked_for_another_server(colab: Machine, elsewhere: str) -> None:
+    address = elsewhere.format(server=colab.server)
+    fetched = colab.fetch("private", address=address, SECRET=TOKEN)
     assert fetched.code == 1
-    assert reason in fetched.output
-    assert "secret GITHUB_TOKEN" in fetched.output
-    assert "Add new secret" in fetched.output
-    assert list((colab.folder / "work").iterdir()) == []
+    assert "git failed. It says: fatal: " in fetched.output
+    assert fetched.asked == []
+
+
+def test_without_a_token_git_and_colab_say_what_is_missing(colab: Machine) -> None:
+    fetched = colab.fetch("private")
+    assert fetched.code == 1
+    assert "fatal: could not read Username" in fetched.output
+    assert "SecretNotFoundError: Secret GITHUB_TOKEN does not exist." in fetched.output
+    assert "the key at the left" in fetched.output
+
+
+def test_a_wrong_token_is_refused_in_the_words_of_git(colab: Machine) -> None:
+    fetched = colab.fetch("private", SECRET="wrong")
+    assert fetched.code == 1
+    assert "a token that may read it" in fetched.output
+    assert "fatal: could not read Username" in fetched.output.splitlines()[-1]
 
 
 def test_a_revision_that_is_not_there_is_named(colab: Machine) -> None:
-    colab.cell = "revision = 'no-such-branch'\n" + colab.cell
-    fetched = colab.fetch("public")
+    fetched = colab.fetch("public", revision="no-such-branch")
     assert fetched.code == 1
-    assert "at no-such-branch was not fetched" in fetched.output
-    assert "(now:" not in fetched.output
+    assert "git failed. It says: " in fetched.output
+    assert "no-such-branch" in fetched.output.splitlines()[-1]
+
+
+def test_another_revision_is_fetched_again(colab: Machine) -> None:
+    moved = colab.folder / "work/handwritten-digits/moved.txt"
+    for revision, text in (("first", "first"), ("moving", "second"), ("first", "first")):
+        assert colab.fetch("public", revision=revision).code == 0
+        assert moved.read_text() == text
+    assert colab.fetch("public", revision="main").code == 0
+    assert not moved.exists()
+
+
+def test_files_that_the_user_changed_are_not_overwritten(colab: Machine) -> None:
+    assert colab.fetch("public", revision="first").code == 0
+    moved = colab.folder / "work/handwritten-digits/moved.txt"
+    moved.write_text("mine")
+    fetched = colab.fetch("public", revision="moving")
+    assert fetched.code == 1
+    assert "moved.txt" in fetched.output
+    assert moved.read_text() == "mine"
+
+
+def test_a_notebook_in_its_project_fetches_nothing(colab: Machine) -> None:
+    assert colab.fetch("public").code == 0
+    project = colab.folder / "work/handwritten-digits"
+    colab.cell = f"import os\nos.chdir({str(project / 'notebooks')!r})\n{colab.cell}"
+    (colab.folder / "commands").unlink()
+    fetched = colab.fetch("nowhere")
+    assert (fetched.code, fetched.commands) == (0, "")
+    assert fetched.output.split() == [str(project)]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="needs pip, as Colab has it")
+def test_the_library_is_installed_from_the_project_alone(colab: Machine) -> None:
+    shutil.rmtree(colab.folder / "modules" / f"exactrun-{VERSION}.dist-info")
+    target = colab.folder / "site"
+    nowhere = "http://127.0.0.1:9"
+    fetched = colab.fetch("public", PIP_TARGET=str(target), HTTPS_PROXY=nowhere)
+    assert fetched.code == 0, fetched.output
+    assert sorted(path.name for path in target.iterdir() if path.name != "bin") == [
+        "exactrun",
+        f"exactrun-{VERSION}.dist-info",
+    ]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="needs pip, as Colab has it")
+def test_a_wheel_with_other_bytes_is_refused_in_the_words_of_pip(colab: Machine) -> None:
+    shutil.rmtree(colab.folder / "modules" / f"exactrun-{VERSION}.dist-info")
+    (colab.folder / "work").mkdir()
+    assert colab.fetch("public", PIP_TARGET=str(colab.folder / "site")).code == 0
+    project = colab.folder / "work/handwritten-digits"
+    (wheel,) = (project / "wheels").iterdir()
+    wheel.write_bytes(wheel.read_bytes() + b"more")
+    colab.cell = f"import os\nos.chdir({str(project)!r})\n{colab.cell}"
+    fetched = colab.fetch("public", PIP_TARGET=str(colab.folder / "other"))
+    assert fetched.code == 1
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in fetched.output

@@ -105,6 +105,7 @@ def test_any_text_reaches_the_project_whole(
         "description": description,
         "author_name": author_name,
         "project_slug": "fuzzed",
+        "__asked_slug": "fuzzed",
         "__package": "fuzzed",
         "__year": "2026",
     }

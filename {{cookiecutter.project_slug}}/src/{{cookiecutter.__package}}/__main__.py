@@ -1,29 +1,28 @@
-"""The command line: `doctor` looks at the machine, `benchmark` times it, `train` trains."""
+"""The command line: `train` trains, `predict` uses the trained model."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
+import inspect
 import os
-import shlex
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from exactrun import UserError, run_workers
+
 from .config import Config
-from .errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0 if all went well, 1 if there is something to mend."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = vars(_parser().parse_args(arguments)) | {"arguments": arguments}
+    options = vars(parser().parse_args(arguments))
     command = options.pop("command")
     try:
-        return command(options)
+        return command(**options)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -32,177 +31,94 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def doctor(options: dict[str, Any]) -> int:
-    """Look at the machine, the pins and the accelerator; exits with 1 if something is wrong."""
-    from .colab import environment
-    from .training.record import MARKS
-    from .training.run import Run
-
-    run = Run(Config(accelerator=options["accelerator"]))
-    with contextlib.redirect_stdout(io.StringIO()):  # the checks are shown together, below
-        for name, look in (("pins", run.check_environment), ("gpu", run.check_accelerator)):
-            try:
-                look()
-            except UserError as error:
-                run.record.check(name, "failed", str(error))
-    if options["json"]:
-        print(run.record.to_json(), end="")
-        return 1 if run.record.failed else 0
-    rows = [(" ", name, value) for name, value in environment.detect().facts().items()]
-    rows += [(MARKS[c.status], c.name, c.detail) for c in run.record.checks]
-    for mark, name, text in rows:
-        if name != "environment":  # which the facts say in detail
-            print(f"{mark} {name:<10} " + text.replace("\n", "\n" + 13 * " "))
-    return 1 if run.record.failed else 0
-
-
-def benchmark(options: dict[str, Any]) -> int:
-    """Time the same work on the CPU and on the GPU, training steps of the model among it."""
-    from .data import load
-    from .training.run import ROOT, Run
-
-    run = Run(Config(accelerator=options["accelerator"]))
-    run.check_accelerator()
-
-    from .training.speed import compare_devices
-
-    data = load(run.config, cache=ROOT / ".scratch")
-    print(compare_devices(data, run.config, scale=options["scale"]))
-    return 0
-
-
-def train(options: dict[str, Any]) -> int:
-    """Train, or go on with an interrupted run; exits with 1 if a check failed."""
-    from .training.run import Run
-    from .training.workers import run_workers, this_command
-
-    workers, arguments = options.pop("workers"), options.pop("arguments")
-    config = Config(**options)  # what is wrong is told once, not by each worker
+def train(workers: int, **settings: Any) -> int:
+    """Train, or go on with the run of that name."""
     if workers != 1 and "TF_CONFIG" not in os.environ:
-        return run_workers(this_command(arguments), workers)
-    run = Run(config)
-    run.check_environment()
-    run.check_accelerator()
-    run.open_folders()
-    run.load_data()
-    model = run.build_model()
-    run.train(model)
-    if not run.devices.chief:
-        return 0
-    run.deliver(model)
-    print(f"\nAll of it is in {run.folders.kept}")
-    return 1 if run.record.failed else 0
+        return run_workers([sys.executable, "-m", str(__package__), *sys.argv[1:]], workers)
+
+    from .train import train
+
+    run = train(Config(**settings))
+    print(f"\nAll of it is in {run.persistent_directory}")
+    return 1 if run.failed else 0
 
 
-def pack(options: dict[str, Any]) -> int:
-    """Pack pictures, a CSV or arrays, once, to train on more than fits into memory."""
-    from .training import packing
+def predict(files: list[Path], model: Path) -> int:
+    """Print what the trained model says to pictures or texts: the most probable classes."""
+    import exactrun
+    import keras
+    import numpy as np
 
-    source, target = options["source"], options["target"]
-    how = {name: options[name] for names in packing.OPTIONS.values() for name in names}
-    if target.resolve().is_relative_to(source.resolve()):
-        raise UserError(f"{target} lies in the source, {source}; choose a folder outside of it.")
-    made = packing.pack(packing.find_source(source, **how), target, skip_bad=options["skip_bad"])
-    print(
-        f"{target} holds {len(made.x):,} examples of {len(made.manifest.class_names)} classes, each"
-        f" {made.x.dtype} of shape {made.x.shape[1:]}; left out: {len(made.manifest.all_bad)}. To"
-        f" train on them: python -m {__package__} train --data {shlex.quote(str(target))}"
-    )
+    if not model.exists():
+        raise UserError(
+            f"There is no model {model}. Train one, python -m {__package__} train, or name its"
+            " file: --model FILE"
+        )
+    loaded = keras.models.load_model(model, compile=False)
+    names = exactrun.load_metadata(model)["class_names"]
+    x = np.stack([read_input(path, loaded) for path in files])
+    for path, output in zip(files, loaded.predict(x, verbose=0), strict=True):
+        values = np.array([1 - output[0], output[0]]) if output.shape == (1,) else output
+        if len(names) != values.size:
+            print(f"{path}: {values.tolist()}")  # not classes, such as a price
+            continue
+        best = np.argsort(-values)[:3]
+        print(f"{path}: " + ", ".join(f"{names[index]} {values[index]:.1%}" for index in best))
     return 0
 
 
-def stage(options: dict[str, Any]) -> int:
-    """Bring data from Drive to a local folder, verified; what was interrupted goes on."""
-    from .colab import drive_api, staging
+def read_input(path: Path, model: Any) -> Any:
+    """Read a file as what a model takes: a text, or a picture of its size and colours."""
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
 
-    source, target = options["source"], options["target"]
-    if drive_api.leads_to_drive(source):
-        fetched = drive_api.fetch(source, target)
-        skipped = f", {len(fetched.skipped)} were skipped" if fetched.skipped else ""
-        print(f"{fetched.folder}: {len(fetched.files)} files, complete and verified{skipped}.")
-    else:
-        copy = staging.stage(Path(source), target)
-        print(f"{copy} is complete and verified.")
-    return 0
+    shape, dtype = model.input_shape, model.inputs[0].dtype
+    try:
+        if dtype == "string":
+            return np.array(path.read_text(encoding="utf-8"), dtype=object)
+        if not (isinstance(shape, tuple) and len(shape) == 4 and shape[3] in (1, 3, 4)):
+            raise UserError(
+                f"The model takes inputs of the shape {shape}, neither texts nor pictures. Write"
+                f" in {Path(__file__).name}, in read_input, how a file becomes one."
+            )
+        with Image.open(path) as picture:
+            picture = picture.convert({1: "L", 3: "RGB", 4: "RGBA"}[shape[3]])
+            picture = picture.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)
+            return np.asarray(picture).reshape(shape[1:])
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8; save it as UTF-8, or give another file.") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path} is no picture; give a PNG or JPEG.") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); give another file.") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    name = f"python -m {__package__}"
-    parser = argparse.ArgumentParser(prog=name, description="Look at the machine, or train on it.")
+def parser() -> argparse.ArgumentParser:
+    """Return the command line: a flag for each field of Config, explained by its comment."""
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    choices = Config.__dataclass_fields__["accelerator"].metadata
-
-    look = commands.add_parser("doctor", help=doctor.__doc__, description=doctor.__doc__)
-    look.set_defaults(command=doctor)
-    look.add_argument("--accelerator", default="auto", **_described(choices))
-    look.add_argument("--json", action="store_true", help="print the findings as JSON")
-
-    clock = commands.add_parser("benchmark", help=benchmark.__doc__, description=benchmark.__doc__)
-    clock.set_defaults(command=benchmark)
-    clock.add_argument("--accelerator", default="auto", **_described(choices))
-    clock.add_argument(
-        "--scale",
-        type=float,
-        default=0.1,
-        metavar="SHARE",
-        help="size of the work: 1 is the full one, which needs 4 GB (default: %(default)s)",
-    )
-
-    bring = commands.add_parser("stage", help=stage.__doc__, description=stage.__doc__)
-    bring.set_defaults(command=stage)
-    bring.add_argument("source", help="file or folder, or link or id of one in Drive")
-    bring.add_argument("target", type=Path, help="local folder; the copy is put into it")
-
-    gather = commands.add_parser("pack", help=pack.__doc__, description=pack.__doc__)
-    gather.set_defaults(command=pack)
-    what = "folder with a folder of pictures for each class, .csv, .npz, or folder of x.npy, y.npy"
-    gather.add_argument("source", type=Path, help=what)
-    gather.add_argument("target", type=Path, help="folder for the pack, new or that of before")
-    for option, kind, shown in (
-        ("height", int, "of every picture, in pixels (default: 64)"),
-        ("width", int, "of every picture, in pixels (default: 64)"),
-        ("channels", int, "of every picture: 1 grey, 3 colours (default), 4 with opacity"),
-        ("label", str, "column of the CSV that names the class"),
-        ("text", str, "column of the CSV to learn from; without it, all others, as numbers"),
-        ("sequence-length", int, "words of a text that are kept (default: 300)"),
-        ("vocabulary-size", int, "words that are told apart (default: 20000)"),
-    ):
-        gather.add_argument(f"--{option}", type=kind, help=shown, metavar="VALUE")
-    gather.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="leave unreadable pictures and bad rows out, and list them in the pack",
-    )
 
     learn = commands.add_parser("train", help=train.__doc__, description=train.__doc__)
     learn.set_defaults(command=train)
-    learn.add_argument(
-        "--workers",
-        type=int,
-        default=1,
-        metavar="COUNT",
-        help="processes of this machine that train together; elsewhere, TF_CONFIG names them",
-    )
-    for setting in fields(Config):
-        flag, described = "--" + setting.name.replace("_", "-"), _described(setting.metadata)
-        if isinstance(setting.default, bool):
-            described = {"help": described["help"], "action": argparse.BooleanOptionalAction}
+    text = "processes of this machine that train together (default: %(default)s)"
+    learn.add_argument("--workers", type=int, default=1, metavar="COUNT", help=text)
+    comments = dict(re.findall(r"^    (\w+): .+?  # (.+)$", inspect.getsource(Config), re.M))
+    for field in fields(Config):
+        flag, words = "--" + field.name.replace("_", "-"), comments.get(field.name, "")
+        words = words.replace("%", "%%") + f" (default: {field.default!r})".replace("%", "%%")
+        if isinstance(field.default, bool):
+            switch = argparse.BooleanOptionalAction
+            learn.add_argument(flag, action=switch, default=field.default, help=words)
         else:
-            described["type"] = type(setting.default)
-        if setting.default != "":
-            described["help"] += " (default: %(default)s)"
-        learn.add_argument(flag, default=setting.default, **described)
+            kind = type(field.default)
+            learn.add_argument(flag, type=kind, default=field.default, metavar="VALUE", help=words)
+
+    use = commands.add_parser("predict", help=predict.__doc__, description=predict.__doc__)
+    use.set_defaults(command=predict)
+    use.add_argument("files", type=Path, nargs="+", metavar="FILE", help="picture or text file")
+    default = Path("runs") / str(Config().run_name) / "model.keras"
+    use.add_argument("--model", type=Path, default=default, help="(default: %(default)s)")
     return parser
-
-
-def _described(metadata: Any) -> dict[str, Any]:
-    """Turn a setting's description into argparse's words."""
-    described: dict[str, Any] = {"help": metadata["help"]}
-    if metadata["choices"]:
-        described["choices"] = metadata["choices"]
-    else:
-        described["metavar"] = "VALUE"
-    return described
 
 
 if __name__ == "__main__":

@@ -1,2 +1,1 @@
 {% include cookiecutter.task ~ "/model.py" %}
-{% include "objective.py" %}

@@ -1,1 +1,0 @@
-"""Executes the project's notebooks strictly and makes their reports."""

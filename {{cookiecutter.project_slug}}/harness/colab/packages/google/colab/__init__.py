@@ -1,1 +1,0 @@
-"""What a simulated Colab offers of Google's package of this name."""

@@ -1,1 +1,0 @@
-"""What carries a training: batches, the loop, checkpoints, the model's delivery, the record."""
