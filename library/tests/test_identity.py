@@ -188,6 +188,7 @@ def _specs(case: Any) -> Any:
     return EvaluationBatches(as_examples(case.data), batch_size=4).specs()
 
 
+@pytest.mark.thorough
 def test_every_case_has_the_same_identity_in_another_process() -> None:
 
     code = "import json, test_identity as t; print(json.dumps(t.identities()))"

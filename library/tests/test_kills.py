@@ -25,6 +25,8 @@ from exactrun import Checkpoints, checkpoints, files
 from exactrun.archive import read_facts, verify_archive
 from exactrun.checkpoints import Checkpoint
 
+pytestmark = pytest.mark.thorough
+
 Unbroken = Callable[[Plan], Outcome]
 
 

@@ -12,6 +12,8 @@ from reference import SEED, for_keras, keras_fit
 
 import exactrun
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_history_and_weights_are_those_of_keras(name: str, tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def _inputs(examples: Any) -> Any:
     import tensorflow as tf
 
     from .batches import EvaluationBatches
-    from .checks import as_arrays
+    from .inputs import as_arrays
     from .sources import as_examples
 
     if isinstance(examples, tf.data.Dataset):

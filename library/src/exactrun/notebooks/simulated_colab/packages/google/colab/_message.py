@@ -17,7 +17,7 @@ TO_ANSWER = 0.1
 _under_way = threading.Lock()
 
 
-class MessageError(errors.Error):  # type: ignore[misc]
+class MessageError(errors.Error):
     """The page answered with an error."""
 
 

@@ -17,14 +17,14 @@ class NotebookAccessError(Exception):
         super().__init__(f"Notebook does not have access to secret {key}")
 
 
-class SecretNotFoundError(errors.Error):  # type: ignore[misc]
+class SecretNotFoundError(errors.Error):
     """There is no secret of this name."""
 
     def __init__(self, key: str) -> None:
         super().__init__(f"Secret {key} does not exist.")
 
 
-class TimeoutException(errors.Error):  # type: ignore[misc]
+class TimeoutException(errors.Error):
     """The page did not answer."""
 
     def __init__(self, key: str) -> None:
