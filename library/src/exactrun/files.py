@@ -20,6 +20,7 @@ CHUNK = 1 << 20
 
 ADVICE = {
     errno.ENOTCONN: "the connection to Drive was lost: mount it again",
+    errno.ECONNABORTED: "the connection to Drive was lost: mount it again",
     errno.EIO: "if that is Drive, it is full, or a quota of the account is used up for today",
     errno.ENOSPC: "it is full; on Drive, the trash counts: https://drive.google.com/drive/trash",
     errno.EDQUOT: "the account's storage is used up; on Drive, the trash counts",

@@ -12,6 +12,9 @@ from . import environment
 DRIVE = "fuse.drive"
 """The type that Google's file system has in the mount table."""
 
+LOST = (errno.ENOTCONN, errno.ECONNABORTED)
+"""The errors of a Drive whose connection was lost, and of what was under way just then."""
+
 
 def drive_mountpoint() -> Path:
     """Return where Colab mounts Drive."""
@@ -23,10 +26,6 @@ def is_drive(path: str | Path) -> bool:
 
     Only the mount table is asked: a directory `My Drive` on the machine's own disk, which arises
     when something is written there while Drive is not mounted, is not Drive.
-
-    Example:
-        >>> exactrun.is_drive(directory)
-        False
     """
     # As it is written first: to resolve links, Drive is asked, and a stalled one does not answer.
     return _type_at(Path(os.path.abspath(path))) == DRIVE or (

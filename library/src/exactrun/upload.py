@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from .colab import mount_drive, mounts_made
 from .errors import UserError
 from .files import discard, explain, sha256_of
 from .lock import Lock
-from .mounts import belongs_on_drive, require_mounted
+from .mounts import LOST, belongs_on_drive, require_mounted
 
 BACK_OFF = (1.0, 5.0, 15.0, 60.0)
 """Seconds before a failed upload is tried again; the last one is for every later attempt."""
@@ -46,7 +47,7 @@ def copy_verified(
     try:
         return _copy(source, directory, moved)
     except OSError as error:
-        if error.errno != errno.ENOTCONN or not belongs_on_drive(directory):
+        if error.errno not in LOST or not belongs_on_drive(directory):
             raise
         try:
             mount_drive()
@@ -108,6 +109,7 @@ class Uploader:
             self._thread: threading.Thread | None = None
             self._moved_at = 0.0
             self._mount = mounts_made()
+            self._process = os.getpid()  # one that is forked from it has none of its threads
         try:
             self._lock.take()
             if self._directory not in self._open:
@@ -277,6 +279,6 @@ def _same(file: Path, target: Path) -> bool:
 @atexit.register
 def _close_at_exit() -> None:
     """Keep what a process that stops half way has done, and say that it has ended."""
-    for each in list(Uploader._open.values()):
+    for each in [each for each in Uploader._open.values() if each._process == os.getpid()]:
         for name, reason in each.close().items():
             print(f"{name} is not in {each.directory}: {reason}.", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -73,9 +74,9 @@ def mount(
     if answer is None:  # Google's program starts without credentials, and waits for them
         raise FAILURES["timeout"]
     if command := os.environ.get("EXACTRUN_SIMULATED_MOUNT"):
-        if not os.path.lexists(place):
+        with contextlib.suppress(FileExistsError):  # a lost mount exists, and is no directory
             place.mkdir()
-        if subprocess.run([*shlex.split(command), mountpoint], check=False).returncode:
+        if subprocess.run([*shlex.split(command), mountpoint], cwd="/").returncode:
             raise FAILURES["failed"]
     else:
         place.mkdir(exist_ok=True)
@@ -98,15 +99,16 @@ def flush_and_unmount(timeout_ms: int = 24 * 60 * 60 * 1000) -> None:
         print("Drive not mounted, so nothing to flush and unmount.")
         return
     place = Path(places[-1].replace(r"\040", " "))
-    if os.environ.get("EXACTRUN_SIMULATED_FAILURE") == "flush" or not _unmount(place):
+    if os.environ.get("EXACTRUN_SIMULATED_FAILURE") == "flush" or not _unmount(place, force=""):
         raise ValueError("flush_and_unmount failed")
 
 
-def _unmount(place: Path) -> bool:
+def _unmount(place: Path, *, force: str = "-f") -> bool:
     """Unmount Drive, but not lazily: what is open in it keeps it."""
     table = _MACHINE / "proc/mounts"
     if "EXACTRUN_SIMULATED_MOUNT" in os.environ:
-        command = f"umount -f {shlex.quote(str(place))} || umount {shlex.quote(str(place))}"
+        point = shlex.quote(str(place))
+        command = f"umount {force} {point} || umount {point}"
         return subprocess.run(command, shell=True, capture_output=True).returncode == 0
     lines = table.read_text(encoding="utf-8").splitlines()
     if _line(place) not in lines:
