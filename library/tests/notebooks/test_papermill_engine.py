@@ -17,7 +17,8 @@ from notebook_cases import MATRIX, Case
 LIBRARY = Path(__file__).parents[2]
 
 # What only the notebook's file can tell is papermill's own to check before the engine is asked.
-CASES = [case for case in MATRIX if not case.parameters]
+CASES = list(enumerate(case for case in MATRIX if not case.parameters))
+LATER = "import time\ntime.sleep(0.5)\nprint('af', 'ter')"  # in a message of its own
 LIMITS = {"cell": "--execution-timeout"}
 
 
@@ -37,17 +38,26 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def papermill(installed: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def papermill(
+    installed: Path, place: Path, *arguments: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """Run papermill in a directory, which is the kernel's, too."""
     command = [sys.executable, "-m", "papermill", "--engine", "exactrun", *map(str, arguments)]
     env = os.environ | {"PYTHONPATH": str(installed)}
-    return subprocess.run(command, capture_output=True, encoding="utf-8", env=env, timeout=90)
+    return subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=env, timeout=90, cwd=place
+    )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] * (number > 0)) for number, case in CASES],
+    ids=lambda case: case.name,
+)
 def test_verdict(case: Case, installed: Path, tmp_path: Path) -> None:
     flags = [text for name, value in case.limits.items() for text in (LIMITS[name], str(value))]
     notebook, output = case.write(tmp_path), tmp_path / "out.ipynb"
-    done = papermill(installed, *flags, notebook, output)
+    done = papermill(installed, tmp_path, *flags, notebook, output)
     assert (done.returncode != 0) == (case.fault is not None), done.stderr
     executed = nbformat.read(output, as_version=4)
     assert case.shows in json.dumps(executed)
@@ -59,9 +69,9 @@ def test_verdict(case: Case, installed: Path, tmp_path: Path) -> None:
 
 
 def test_papermills_own_options_are_honoured(installed: Path, tmp_path: Path) -> None:
-    case = Case(name="", cells=("print('steps', steps)", "print('af', 'ter')"))
+    case = Case(name="", cells=(f"print('steps', steps, flush=True)\n{LATER}",))
     options = ["-p", "steps", "7", "--log-output", "--stdout-file", str(tmp_path / "printed.txt")]
-    done = papermill(installed, *options, case.write(tmp_path), tmp_path / "out.ipynb")
+    done = papermill(installed, tmp_path, *options, case.write(tmp_path), tmp_path / "out.ipynb")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "printed.txt").read_text(encoding="utf-8") == "steps 7\naf ter\n"
     assert "steps 7" in done.stderr

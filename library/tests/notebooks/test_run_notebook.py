@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from exactrun.errors import UserError
 from exactrun.notebooks import NotebookFailed, execution, run_notebook
+from exactrun.notebooks.record import read_record
 
 RECORD_CELL = """\
 import json, pathlib
@@ -99,13 +100,17 @@ def test_a_check_that_failed_fails_the_run_and_its_report(tmp_path: Path) -> Non
         ('{"checks": [], "figures": {"Loss": 0.5}}', "figures that are not texts"),
     ],
 )
-def test_a_record_that_is_none_fails_the_run(written: str, fault: str, tmp_path: Path) -> None:
-    record = tmp_path / "record.json"
-    cell = f"import pathlib\nif {written!r}: pathlib.Path(place).write_text({written!r})"
-    path, given = notebook_of(tmp_path, cell), {"place": str(record)}
-    with pytest.raises(NotebookFailed, match="it left no record") as failed:
-        run_notebook(path, output=tmp_path / "out", parameters=given, record=record)
-    assert fault in str(failed.value)
+def test_what_is_no_record_is_refused(written: str, fault: str, tmp_path: Path) -> None:
+    if written:
+        (tmp_path / "record.json").write_text(written, encoding="utf-8")
+    with pytest.raises(UserError, match=fault):
+        read_record(tmp_path / "record.json")
+
+
+def test_a_record_that_was_not_written_fails_the_run(tmp_path: Path) -> None:
+    path, record = notebook_of(tmp_path, "1"), tmp_path / "record.json"
+    with pytest.raises(NotebookFailed, match="it left no record: .* can't be read") as failed:
+        run_notebook(path, output=tmp_path / "out", record=record)
     assert "✖</span> Failed" in failed.value.executed.report.read_text(encoding="utf-8")
 
 
