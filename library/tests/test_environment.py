@@ -97,12 +97,12 @@ def test_data_are_found_by_their_path_or_among_those_attached_on_kaggle(
     with pytest.raises(UserError, match="birds is not there"):
         find_data(tmp_path / "birds")
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    monkeypatch.setattr(environment, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(environment, "MACHINE", tmp_path)
     with pytest.raises(UserError, match="Attach it by Add Input"):
         find_data("birds")
-    one = tmp_path / "input" / "some-set" / "birds"
+    one = tmp_path / "kaggle/input" / "some-set" / "birds"
     one.mkdir(parents=True)
     assert find_data("data/birds") == one
-    (tmp_path / "input" / "other-set" / "birds").mkdir(parents=True)
+    (tmp_path / "kaggle/input" / "other-set" / "birds").mkdir(parents=True)
     with pytest.raises(UserError, match=r"Several attached data sets hold birds:\n.*other-set"):
         find_data("birds")

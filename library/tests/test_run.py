@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from machines import on_colab
 
 import exactrun
 from exactrun import Run, UserError, environment, gpu, saving
@@ -338,3 +339,40 @@ def test_a_machine_that_is_not_colabs_goes_on(
     run = train(tmp_path)
     run.disconnect()
     assert "only a machine of Colab's can be given back" in capsys.readouterr().out
+
+
+def test_in_colab_a_run_is_on_drive_and_outlives_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with on_colab(tmp_path, monkeypatch) as machine:
+        project = machine / "content" / "project"
+        project.mkdir()
+        run = train(project, epochs=1)
+        assert run.persistent_directory == machine / "content/drive/My Drive/project/runs/first"
+        assert "✔ drive: mounted" in map(str, run.record.checks)
+        assert run.failed == []
+        before = files(run.persistent_directory)
+        run.disconnect()
+        assert "All of it is on Drive" in capsys.readouterr().out
+    with on_colab(tmp_path, monkeypatch) as machine:
+        project.mkdir()
+        with pytest.raises(UserError, match="seed"):
+            train(project, seed=1)
+        longer = train(project)
+        assert read(longer)["resumed_from"] == 2
+        after = files(longer.persistent_directory)
+        assert all(after[name] != before[name] for name in before)
+
+
+def test_a_drive_that_went_away_is_never_said_to_hold_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_colab(tmp_path, monkeypatch) as machine:
+        project = machine / "content" / "project"
+        project.mkdir()
+        run = train(project, epochs=1)
+        # Unmounted, a directory of Drive's name is on the machine's own disk.
+        (machine / "proc/mounts").write_text("overlay / overlay rw 0 0\n")
+        monkeypatch.setenv("EXACTRUN_SIMULATED_PAGE", "refuses")
+        with pytest.raises(UserError, match="not everything is kept"):
+            run.disconnect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,10 @@ def test_a_model_that_is_loaded_as_another_one_is_refused(wrong: float, path: Pa
     loaded.layers[0].bias.assign([wrong, 0, 0])
     with pytest.raises(UserError, match="predicts differently from the trained model: by up to"):
         saving.require_same_predictions(model, loaded, X, path=path)
+    loaded.layers[0].bias.assign([0, 0, 0])
+    model.layers[0].bias.assign([np.inf, 0, 0])
+    with pytest.raises(UserError, match="predicts differently"):
+        saving.require_same_predictions(model, loaded, X, path=path)
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(UserError, match=r"of shape \(40, 2\) instead of"):
         saving.require_same_predictions(model, other, X, path=path)
@@ -254,6 +259,7 @@ def test_files_of_the_same_model_are_known_whenever_they_were_saved(tmp_path: Pa
     one, again, names, weights, layers = paths
     keras.backend.clear_session()
     save_model(dense(), one)
+    time.sleep(1.1)  # Keras notes the second
     keras.backend.clear_session()  # as in another process, layers get the same names
     model = dense()
     save_model(model, again)

@@ -17,9 +17,6 @@ from .errors import UserError
 MACHINE = Path(os.environ.get("EXACTRUN_SIMULATED_MACHINE", "/"))
 """Where /content, /var/colab and /kaggle are; the simulated Colab has a directory of its own."""
 
-KAGGLE_INPUT = MACHINE / "kaggle/input"
-"""Where Kaggle puts the data sets that are attached to a notebook; it can't be written."""
-
 NO_TENSORFLOW = (
     "This runtime has no TensorFlow: Colab's TPU runtimes hold none. Choose another one:"
     " Runtime → Change runtime type → T4 GPU (or CPU) → Save, then Runtime → Run all."
@@ -131,7 +128,8 @@ def find_data(path: str | Path) -> Path:
         return named
     attached = ""
     if where() == "kaggle":
-        found = sorted(KAGGLE_INPUT.rglob(named.name)) if named.name else []
+        inputs = MACHINE / "kaggle/input"
+        found = sorted(inputs.rglob(named.name)) if named.name else []
         if len(found) == 1:
             return found[0]
         if found:
@@ -139,7 +137,7 @@ def find_data(path: str | Path) -> Path:
             raise UserError(
                 f"Several attached data sets hold {named.name}:\n{listed}\nName one of these paths."
             )
-        attached = f", nor is {named.name!r} in {KAGGLE_INPUT}. Attach it by Add Input"
+        attached = f", nor is {named.name!r} in {inputs}. Attach it by Add Input"
     raise UserError(f"{named} is not there{attached}. Give the path of a file or directory.")
 
 
