@@ -329,7 +329,7 @@ def test_a_subprocess_uses_a_mounted_drive_and_asks_for_nothing(machine: Path) -
     my_drive = colab.mount_drive()
     after = in_subprocess()
     assert after[0] == str(my_drive)
-    assert "Call exactrun.disconnect in a cell" in after[3]
+    assert "Do it in a cell, or Runtime → Disconnect" in after[3]
 
 
 # --- Secrets and the account --------------------------------------------------------------------

@@ -82,7 +82,7 @@ MEANING = {
         "neither the browser nor Drive answered in time. Look for a question that hides behind"
         " this page, and run this cell again"
     ),
-    "ValueError mount failed": f"Drive did not start. Run this cell again; if that fails, {GIVE_UP}",
+    "ValueError mount failed": f"Drive did not start. Run this cell again, or else {GIVE_UP}",
     "NotebookAccessError": (
         "this notebook may not read it. Click the key on the left, switch on 'Notebook access' for"
         " it, and run this cell again"
@@ -288,7 +288,7 @@ def disconnect(directory: str | Path) -> None:
             f" with it. Download the directory, then {GIVE_UP}."
         )
     if not _has_page():
-        raise UserError(f"{what}: {NO_PAGE}. Call exactrun.disconnect in a cell, or {GIVE_UP}.")
+        raise UserError(f"{what}: {NO_PAGE}. Do it in a cell, or {GIVE_UP}.")
     print("Waiting until Drive has uploaded everything.", flush=True)
     advice = (
         "Leave this page open for some minutes, and compare the directory on"

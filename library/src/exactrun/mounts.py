@@ -26,10 +26,6 @@ def is_drive(path: str | Path) -> bool:
 
     Only the mount table is asked: a directory `My Drive` on the machine's own disk, which arises
     when something is written there while Drive is not mounted, is not Drive.
-
-    Example:
-        >>> exactrun.is_drive(directory)
-        False
     """
     # As it is written first: to resolve links, Drive is asked, and a stalled one does not answer.
     return _type_at(Path(os.path.abspath(path))) == DRIVE or (
