@@ -108,6 +108,7 @@ def test_the_exit_code_is_the_verdict(cell: str, status: int, tmp_path: Path) ->
     printed, told = process.communicate(timeout=60)
     assert process.returncode == status, told
     assert "UnicodeEncodeError" not in told  # the terminal lacks é
+    assert "Debugger" not in told + printed
     assert ("Report: " in printed, "Up to there: " in told) == (status == 0, status == 1)
     assert "cell 2 of 2: The part\n" in printed
 

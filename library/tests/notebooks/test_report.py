@@ -19,7 +19,8 @@ RECORD: dict[str, Any] = {
     "version": 1,
     "figures": {"Test accuracy": "98.2 %", "Test loss": "0.0608", "Device": "Tesla <T4>"},
     "run_name": "first <run>",
-    "settings": {"epochs": 3, "rate": 0.1 + 0.2},
+    "settings": {"epochs": 3, "rate": 0.1 + 0.2, "place": ""},
+    "stopped_by": "",
     "epochs_each": [{"loss": 0.5}, {"loss": 0.25}],
     "nothing": None,
     "checks": [
@@ -104,7 +105,7 @@ def test_all_else_that_was_recorded_is_folded(tmp_path: Path) -> None:
     page = page_of(tmp_path, LAST, record=RECORD)
     assert named(page, ".summary details:not([open]) .facts") == {
         "Run name": "first <run>",
-        "Settings": "epochs = 3, rate = 0.3",
+        "Settings": "epochs = 3, rate = 0.3, place = empty",
         "Epochs each": "loss = 0.5, loss = 0.25",
     }
 

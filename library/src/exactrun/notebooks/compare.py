@@ -22,8 +22,8 @@ PARTS = {
 }
 """Where a record tells what decides a run's weights, from the code on, and at last the weights."""
 
-PLACES = {"run_name", "persistent_dir", "data"}
-"""Settings that say where things are; what is there is compared by its fingerprint."""
+PLACES = {"run_name", "persistent_dir"}
+"""Settings that say where a run is kept, which decides nothing."""
 
 
 def read_run(run: Path) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 import nbformat
-from jupyter_client.kernelspec import find_kernel_specs
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -22,7 +21,7 @@ from papermill.parameterize import parameterize_notebook
 from ..errors import UserError
 from ..files import write_whole
 from . import simulated_colab
-from .engine import Failed, execute
+from .engine import Failed, Kernels, execute
 from .files import load_notebook
 from .limits import NO_LIMITS, Limits
 from .parameters import check_parameters
@@ -132,7 +131,7 @@ def run_notebook(
         raise UserError(f"{notebook} would be overwritten. Choose another directory than {output}.")
     prepared = load_notebook_node(load_notebook(notebook))
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
-    if kernel not in find_kernel_specs():
+    if kernel not in Kernels().find_kernel_specs():
         raise UserError(
             f"{notebook} asks for the kernel {kernel}, which is not installed. Set the name in its"
             " metadata's kernelspec to python3."

@@ -71,7 +71,7 @@ def facts_of(record: Mapping[str, Any]) -> dict[str, list[str]]:
     return {
         name.replace("_", " ").capitalize(): _words(value)
         for name, value in record.items()
-        if name not in ("checks", "figures", "version") and value not in (None, {}, [])
+        if name not in ("checks", "figures", "version") and value not in (None, "", {}, [])
     }
 
 
@@ -80,7 +80,7 @@ def _words(value: Any) -> list[str]:
         return [f"{name} = {', '.join(_words(each))}" for name, each in value.items()]
     if isinstance(value, list):
         return [" ".join(_words(each)) for each in value]
-    return [f"{value:.6g}" if isinstance(value, float) else str(value)]
+    return [f"{value:.6g}" if isinstance(value, float) else str(value) or "empty"]
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
