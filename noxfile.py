@@ -162,6 +162,7 @@ def bench(session: nox.Session) -> None:
         install(session, "test", LIBRARY)
         session.install("--no-deps", "--editable", str(LIBRARY))
     if "notebooks" in wanted:
+        session.install("nbmake==1.5.5")
         session.run("python", "bench/notebooks.py", env=QUIET)
     if "fit" in wanted:
         for task in ("image", "text"):
