@@ -166,6 +166,22 @@ def test_a_second_session_is_refused_at_once_by_its_process_id(tmp_path: Path) -
         other.kill()
 
 
+def test_a_run_that_has_logged_is_free_for_another_session(tmp_path: Path) -> None:
+    train(tmp_path)
+    code = "import sys; from exactrun import Run; Run(project_dir=sys.argv[1]).setup_storage()"
+    env = os.environ | {"PYTHONPATH": str(SOURCE)}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, check=True)
+
+
+def test_files_of_ones_own_are_uploaded(tmp_path: Path) -> None:
+    run = Run(project_dir=tmp_path)
+    run.setup_storage()
+    (tmp_path / "curves.svg").write_text("<svg/>")
+    run.upload(tmp_path / "curves.svg", within="figures")
+    assert run._uploader.flush(30) == {}
+    assert (run.persistent_directory / "figures" / "curves.svg").read_text() == "<svg/>"
+
+
 def test_of_several_workers_only_the_chief_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -276,6 +276,22 @@ class Run:
         elif test:
             self.record.check("test", "passed", _listed(metrics, prefix="test_"))
         self._write_record()
+        if self._uploader is not None:  # all is there: the next session need not wait for this one
+            self._uploader.flush(PATIENCE)
+
+    def upload(self, file: str | Path, *, within: str = "") -> None:
+        """Copy a closed file to the persistent directory, in the background.
+
+        For what a program writes besides, such as figures and logs; a failure costs a printed line
+        and is tried again.
+
+        Args:
+            file: On the local disk, such as in `run.directory`.
+            within: The directory inside the run's.
+        """
+        self._known_places()
+        if self.chief:
+            self._uploader.upload(Path(file), within=within)
 
     def disconnect(self) -> None:
         """Give Colab's machine back, unless something that has to outlive it is not kept.

@@ -172,7 +172,14 @@ def require_same_predictions(model: Any, loaded: Any, examples: Any, *, path: Pa
     """
     inputs = _inputs(examples)
     rows = len(flatten(inputs)[0])
-    wanted, found = (_predict(each, inputs, rows) for each in (model, loaded))
+    try:
+        wanted = _predict(model, inputs, rows)
+    except Exception as error:  # whatever the layers raise
+        raise UserError(
+            f"check_on does not fit the model: {_said(error)}. Give what the model takes, such as"
+            " x_test, without targets."
+        ) from error
+    found = _predict(loaded, inputs, rows)
     allowed, worst = _tolerance(model), 0.0
     if len(wanted) != len(found):
         raise UserError(_differs(path, f"{len(found)} outputs instead of {len(wanted)}"))
@@ -243,8 +250,7 @@ def _inputs(examples: Any) -> Any:
     import tensorflow as tf
 
     from .batches import EvaluationBatches
-    from .checks import as_arrays
-    from .sources import as_examples
+    from .sources import ArrayExamples, as_examples
 
     if isinstance(examples, tf.data.Dataset):
         return EvaluationBatches(examples, batch_size=CHECKED_BATCH).first(CHECKED_EXAMPLES)[0]
@@ -252,7 +258,7 @@ def _inputs(examples: Any) -> Any:
         examples = np.asarray(examples, object)
     structure = isinstance(examples, str | bytes | tuple | list | dict)
     if structure or hasattr(examples, "__array__"):
-        examples = as_arrays((examples, None, None), "check_on")
+        examples = ArrayExamples((examples,))
     source = as_examples(examples)
     if not len(source):
         raise UserError("check_on is empty: give some examples, such as those of the test.")
