@@ -305,6 +305,23 @@ def test_what_is_not_kept_is_a_failed_check_and_keeps_the_machine(
         run.disconnect()
 
 
+def test_a_drive_that_is_lost_after_the_upload_costs_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path) -> Any:
+        if path.is_relative_to(run.persistent_directory):
+            raise OSError(107, "Transport endpoint is not connected")
+        return load_model(path)
+
+    run = Run(project_dir=tmp_path)
+    run.setup_storage()
+    load_model = saving.load_model
+    monkeypatch.setattr(saving, "load_model", load)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    np.testing.assert_array_equal(run.save_model(model, check_on=X)(X), model(X))
+    assert "the connection to Drive was lost" in run.failed[0].detail
+
+
 def test_a_model_that_can_not_be_loaded_again_is_a_failed_check(tmp_path: Path) -> None:
     class Local(keras.layers.Layer):  # type: ignore[misc]
         def call(self, inputs: Any) -> Any:

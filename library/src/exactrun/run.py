@@ -162,7 +162,9 @@ class Run:
             self.record.check("gpu", "failed", str(error))
             raise
         self.record.note(
-            accelerator=asdict(found), devices=_devices(found, strategy, self._workers)
+            accelerator=asdict(found),
+            devices=_devices(found, strategy, self._workers),
+            deterministic=deterministic,
         )
         self.record.check("gpu", found.status, f"{found.name}: {found.checked}")
         return strategy
@@ -234,9 +236,15 @@ class Run:
             missing = ""
             if self.chief:
                 missing = "" if saving.same_content(local, kept) else self._upload(local)
-                if not missing:
+            if self.chief and not missing:
+                try:
+                    found = {"size": kept.stat().st_size, "sha256": sha256_of(kept)}
                     loaded = saving.load_model(kept)
+                except OSError as error:  # such as a Drive that was lost meanwhile
+                    missing = explain(error)
+                else:
                     said = saving.require_same_predictions(model, loaded, check_on, path=kept)
+                    self.record.note(model=found)
         except UserError as error:
             self.record.check("model", "failed", str(error))
             self._write_record()
@@ -251,7 +259,6 @@ class Run:
             detail = f"{said}, but it is not in {kept.parent}: {missing}. It is whole in {local}"
             self.record.check("model", "failed", detail)
         elif self.chief:
-            self.record.note(model={"size": kept.stat().st_size, "sha256": sha256_of(kept)})
             self.record.check("model", "passed", f"{kept}: {said}")
         self._write_record()
         return loaded

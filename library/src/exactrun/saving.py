@@ -27,6 +27,12 @@ CHECKED_EXAMPLES = 256
 """How many examples the trained and the loaded model are compared on."""
 
 CHECKED_BATCH = 32
+ADVICE = (
+    "A class or function of your own in a model needs @keras.saving.register_keras_serializable()"
+    " above it, and a layer with arguments of its own a get_config() that returns them all. The"
+    " training itself is safe in its checkpoints: fix the class, then run the same again."
+)
+
 TF32_PRECISION = 2.0**-10
 """Of TensorFloat-32, in which GPUs from compute capability 8.0 on multiply float32."""
 
@@ -75,7 +81,7 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
             f"{path} can't be written: {explain(error)}. Choose another place."
         ) from error
     except (NotImplementedError, TypeError, ValueError) as error:  # get_config's, by experience
-        raise UserError(f"The model can't be saved: {_said(error)}. {_advice(error)}") from error
+        raise UserError(f"The model can't be saved: {_said(error)}. {ADVICE}") from error
     finally:
         for each, optimizer in zip(inside, optimizers, strict=True):
             each.optimizer = optimizer
@@ -116,16 +122,18 @@ def load_model(path: Path) -> Any:
 
     Raises:
         UserError: If Keras can't, naming the class that it misses.
+        OSError: If the file can't be read.
     """
     import keras
 
+    path.open("rb").close()  # Keras would speak of a file that is not there
     try:
         # Its bytes are this process' own: a Lambda layer in it may be run.
         return keras.saving.load_model(path, compile=False, safe_mode=False)
+    except OSError:
+        raise
     except Exception as error:  # TypeError, ValueError, whatever a get_config leads to
-        raise UserError(
-            f"{path} can't be loaded again: {_said(error)}. {_advice(error)}"
-        ) from error
+        raise UserError(f"{path} can't be loaded again: {_said(error)}. {ADVICE}") from error
 
 
 def compile_like(loaded: Any, model: Any) -> None:
@@ -318,13 +326,5 @@ def _said(error: BaseException) -> str:
     """Return the part of Keras' pages that tells."""
     text = str(error)
     found = re.search(r"Could not locate (?:class|function) '[^']*'", text)
-    return found[0] if found else text.strip().splitlines()[0].rstrip(".:")[:300]
-
-
-def _advice(error: BaseException) -> str:
-    return (
-        "A class or function of your own in a model needs"
-        " @keras.saving.register_keras_serializable() above it, and a layer with arguments of its"
-        " own a get_config() that returns them all. The training itself is safe in its checkpoints:"
-        " mend the class, then run the same again."
-    )
+    lines = text.strip().splitlines() or [type(error).__name__]
+    return found[0] if found else lines[0].rstrip(".:")[:300]
