@@ -21,6 +21,7 @@ from mounting import command, kill, process_of, unmount
 
 from exactrun import UserError, colab, lock, mounts, upload
 from exactrun.checkpoints import Checkpoint, Checkpoints
+from exactrun.notebooks import simulated_colab
 from exactrun.staging import stage
 from exactrun.upload import Uploader
 
@@ -130,8 +131,7 @@ def test_a_lost_mount_that_is_busy_is_freed_and_mounted_again(
     monkeypatch.chdir(my_drive / "directory")
     with held_open(my_drive / "open"):
         kill(point)
-        with pytest.raises(OSError, match="Errno 107"):
-            os.statvfs(my_drive)
+        until_lost(my_drive)
         assert mounts.is_drive(my_drive)  # as the table says: it is lost, not gone
         with pytest.raises(ValueError, match="mount failed"):  # what Google's own does
             colab._google("drive").mount(str(point), force_remount=True)
@@ -369,3 +369,89 @@ def test_two_machines_that_write_one_run_are_noticed(
         other.kill()
         other.communicate()
         unmount(theirs)
+
+
+# --- A machine that is lost ---------------------------------------------------------------------
+
+TRAINING = """
+import hashlib, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+
+import IPython
+
+IPython.get_ipython = lambda: SimpleNamespace(kernel=object())
+import keras
+import numpy as np
+
+import exactrun
+from exactrun import colab
+from exactrun.upload import Uploader
+
+run = colab.mount_drive() / "run"
+uploader = Uploader(run)
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16, "relu"), keras.layers.Dense(1)])
+model.compile("adam", "mse")
+random = np.random.default_rng(0)
+x, y = random.random((4096, 8), np.float32), random.random(4096, np.float32)
+pause = float(sys.argv[2])
+slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: time.sleep(pause))
+checkpoints = exactrun.Checkpoints(sys.argv[1], persistent=run / "checkpoints")
+history = exactrun.fit(
+    model, x, y, epochs=4, batch_size=32, verbose=0, checkpoint_dir=checkpoints,
+    save_interval_secs=0.5, callbacks=[slow],
+)
+weights = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
+print("ended", history.resumed_from, weights, checkpoints.wait(), flush=True)
+"""
+
+
+class Colab:
+    """Machines of a simulated Colab, one after the other, on one Drive."""
+
+    def __init__(self, place: Path) -> None:
+        self.store, self._place, self._number = place / "store", place, 0
+        (self.store / "My Drive").mkdir(parents=True)
+
+    def start(self, *, pause: float) -> subprocess.Popen[str]:
+        """Train on a fresh machine; what the one before had not uploaded is lost with it."""
+        self._number += 1
+        place = self._place / f"machine-{self._number}"
+        place.mkdir()
+        self.point = place / "machine/content/drive"
+        mount = command(self.store, cache=place / "cache", upload_after="200ms")
+        variables = simulated_colab.environment(place, EXACTRUN_SIMULATED_MOUNT=mount)
+        path = [variables["PYTHONPATH"], *sys.path]
+        return subprocess.Popen(
+            [sys.executable, "-c", TRAINING, place / "local", str(pause)],
+            env=os.environ | variables | {"PYTHONPATH": os.pathsep.join(path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self) -> list[str]:
+        """Train to the end; return the step that it went on from, and the weights."""
+        machine = self.start(pause=0)
+        printed, _ = machine.communicate()
+        unmount(self.point)
+        print(printed)
+        assert machine.returncode == 0
+        return next(line for line in printed.splitlines() if line.startswith("ended")).split()[1:]
+
+
+@pytest.mark.slow
+def test_a_destroyed_machine_costs_no_digit(tmp_path: Path) -> None:
+    unbroken, colab = Colab(tmp_path / "unbroken"), Colab(tmp_path / "broken")
+    machine = colab.start(pause=0.02)
+    try:
+        until(lambda: machine.poll() is not None or newest_step(kept(colab.store)) > 40, seconds=90)
+        kill(colab.point)  # what it has not uploaded is lost
+        assert machine.poll() is None
+    finally:
+        machine.kill()
+        machine.communicate()
+        unmount(colab.point)
+    resumed_from, *rest = colab.finish()
+    assert 40 < int(resumed_from) < 512
+    assert ["0", *rest] == unbroken.finish()

@@ -287,6 +287,29 @@ def test_a_process_that_ends_without_having_uploaded_all_names_it(tmp_path: Path
     assert (tmp_path / "kept/run.json").read_text() == "a record"
 
 
+def test_a_forked_process_does_not_close_what_is_its_parents(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, sys, time\n"
+        "from exactrun import files, upload\n"
+        "files.copy_verified = lambda *_, **__: time.sleep(30)\n"
+        "place = pathlib.Path(sys.argv[1])\n"
+        "(place / 'file').touch()\n"
+        "upload.Uploader(place / 'kept').upload(place / 'file')\n"
+        "if os.fork():\n"
+        "    os.wait()\n"
+        "    os._exit(0)\n"
+    )
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        capture_output=True,
+    )
+    assert time.monotonic() - started < 8
+    assert not json.loads((tmp_path / "kept/session.json").read_text())["ended"]
+
+
 # --- Drive --------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from . import environment
 from .environment import where
 from .errors import UserError
 from .files import discard, explain
-from .mounts import LOST, drive_mountpoint, is_drive, require_mounted
+from .mounts import LOST, belongs_on_drive, drive_mountpoint, is_drive, require_mounted
 
 __all__ = [
     "authenticate",
@@ -42,16 +42,16 @@ TO_ANSWER = 300.0
 """Seconds that a person has for choosing an account in the browser."""
 
 WITHOUT = (
-    "To go on without Drive, set persistent_dir to a directory such as /content/results and"
+    " To go on without Drive, set persistent_dir to a directory such as /content/results and"
     " download it before the session ends."
 )
-
 NO_PAGE = (
     "this process is not a notebook's kernel, such as that of `!python -m …`, and no page of Colab"
     " answers it"
 )
+GIVE_UP = "Runtime → Disconnect and delete runtime"
 
-FAILURES = {
+MEANING = {
     "credential propagation was unsuccessful": (
         "the question in the browser was refused or closed. Run this cell again and choose"
         " 'Connect to Google Drive' with the account that this page uses"
@@ -60,9 +60,7 @@ FAILURES = {
         "something has written to MOUNTPOINT while Drive was not there. Move that away, and run"
         " this cell again: !mv MOUNTPOINT MOUNTPOINT-before"
     ),
-    "must not contain a space": (
-        "MOUNTPOINT has a space in it, which Colab does not allow. Use /content/drive"
-    ),
+    "must not contain a space": "MOUNTPOINT has a space in it. Use /content/drive",
     "must be in a directory that exists": (
         "the directory above MOUNTPOINT does not exist. Use /content/drive"
     ),
@@ -80,28 +78,30 @@ FAILURES = {
         "the administrators of this Google account do not allow it. Use a private account, or"
         " ask them to allow 'Drive for desktop'"
     ),
-    "timed out": (
+    "TIMEOUT": (
         "neither the browser nor Drive answered in time. Look for a question that hides behind"
         " this page, and run this cell again"
     ),
-    "mount failed": (
-        "Drive did not start. Run this cell again; if that fails, Runtime → Disconnect and delete"
-        " runtime, then Runtime → Run all"
+    "ValueError mount failed": f"Drive did not start. Run this cell again, or else {GIVE_UP}",
+    "NotebookAccessError": (
+        "this notebook may not read it. Click the key on the left, switch on 'Notebook access' for"
+        " it, and run this cell again"
     ),
+    "TimeoutException": "the page does not answer. Reload it, and run this cell again",
 }
-"""What to make of Colab's own words, by a part of them."""
+"""What to make of the errors of Google's client, by a part of their class and words."""
 
-_page = threading.Lock()
+_page = threading.RLock()
 _mounts_made = 0
+
+
+class _Silence(BaseException):
+    """The page has not answered in time; Google's client would take an Exception for an answer."""
 
 
 def mounts_made() -> int:
     """Return how often this process has mounted Drive: what was copied before may be lost."""
     return _mounts_made
-
-
-class _Silence(BaseException):
-    """The page has not answered in time; Google's client would take an Exception for an answer."""
 
 
 def persistent_directory(
@@ -122,7 +122,7 @@ def persistent_directory(
         UserError: If Drive can't be mounted.
     """
     directory, place = Path(chosen).expanduser().absolute(), where()
-    if chosen and not (place == "colab" and directory.is_relative_to(drive_mountpoint())):
+    if chosen and not (place == "colab" and belongs_on_drive(directory)):
         return directory, f"not needed: persistent_dir names another directory, {directory}"
     if place == "colab":
         my_drive = mount_drive()  # else a directory of this name would be made on Colab's own disk
@@ -148,7 +148,7 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
     at the same time wait for each other.
 
     Args:
-        mountpoint: By default `/content/drive`.
+        mountpoint: By default where Drive is mounted already, or else `/content/drive`.
         timeout_secs: How long the browser and Drive have to answer, each; Colab adds 30 seconds.
 
     Raises:
@@ -159,12 +159,12 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
     """
     global _mounts_made
     place = Path(mountpoint or drive_mountpoint()).expanduser().absolute()
-    with _asking_alone(2 * timeout_secs + 60):
-        lost = False
+    lost = False
+    with _asking("Drive was not mounted", patience=2 * timeout_secs + 60):
         for pause in (*BACK_OFF, None):
             try:
                 if lost or not is_drive(place):
-                    _ask_colab(place, timeout_secs, lost=lost)
+                    _ask_for_drive(place, timeout_secs, lost=lost)
                     _mounts_made += 1
                 os.statvfs(place)  # which is never answered from a cache, as `stat` is
                 (place / "My Drive").stat()
@@ -174,8 +174,7 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
                 if not lost or pause is None:
                     raise UserError(
                         f"Drive was mounted, but {place / 'My Drive'} can't be used:"
-                        f" {explain(error)}. Run this cell again, or Runtime → Disconnect and"
-                        f" delete runtime. {WITHOUT}"
+                        f" {explain(error)}. Run this cell again, or {GIVE_UP}.{WITHOUT}"
                     ) from error
                 print(
                     f"The connection to Drive was lost; it is mounted again in {pause:g} s.",
@@ -231,25 +230,28 @@ def get_secret(name: str) -> str:
         >>> token = exactrun.get_secret("GITHUB_TOKEN")  # doctest: +SKIP
     """
     found, place = os.environ.get(name, "").strip(), where()
-    if not found and place == "colab":
-        found = _colab_secret(name)
-    elif not found and place == "kaggle":
-        try:
-            client = importlib.import_module("kaggle_secrets").UserSecretsClient()
-            found = str(client.get_secret(name) or "").strip()
-        except Exception as error:  # BackendError, ValueError, ConnectionError: no common base
+    add = f"Set it as a variable of the environment: export {name}=…"
+    if place == "colab":
+        add = "Click the key on the left, add it there, and allow notebook access."
+        what = f"The secret {name} was not read"
+        if not (found or _has_page()):
             raise UserError(
-                f"Kaggle gave no secret {name}: {error or type(error).__name__}. Add it under"
-                " Add-ons → Secrets, attach it to this notebook, and run this cell again."
-            ) from error
+                f"{what}: {NO_PAGE}. In a cell, pass it on first: import os, exactrun;"
+                f" os.environ[{name!r}] = exactrun.get_secret({name!r})"
+            )
+        with _asking(what):
+            try:
+                found = found or str(_google("userdata").get(name) or "").strip()
+            except Exception as error:
+                if type(error).__name__ != "SecretNotFoundError":
+                    raise
+    elif place == "kaggle":
+        add = "Add it under Add-ons → Secrets, and attach it to this notebook."
+        with _asking(f"The secret {name} was not read", advice=add):
+            client = importlib.import_module("kaggle_secrets").UserSecretsClient
+            found = found or str(client().get_secret(name) or "").strip()
     if not found:
-        raise UserError(
-            f"There is no secret {name}, or it is empty. "
-            + {
-                "colab": "Click the key on the left, add it there, and allow notebook access.",
-                "kaggle": "Add it under Add-ons → Secrets.",
-            }.get(place, f"Set it as a variable of the environment: export {name}=…")
-        )
+        raise UserError(f"There is no secret {name}, or it is empty. {add}")
     return found
 
 
@@ -259,23 +261,9 @@ def authenticate() -> None:
     Raises:
         UserError: If it was refused, or nobody answered within five minutes.
     """
-    auth = _google("auth")
-    try:
-        with _asking_alone(TO_ANSWER), _time_limit(TO_ANSWER):
-            auth.authenticate_user()
-    except _Silence:
-        raise UserError(
-            f"The account was not given: the page has not answered for {TO_ANSWER:.0f} s. Look for"
-            " a question that hides behind it, and run this cell again."
-        ) from None
-    except UserError:
-        raise
-    except Exception as error:  # MessageError, AuthorizationError: no common base
-        why = _said(error) if _has_page() else f"{NO_PAGE}. Call exactrun.colab.authenticate()"
-        raise UserError(
-            f"The account was not given: {why}. Run this again in a cell, and allow the notebook to"
-            " see your Drive when the browser asks."
-        ) from error
+    advice = "Run this in a cell, and allow the notebook to see your Drive when the browser asks."
+    with _asking("The account was not given", advice=advice), _time_limit(TO_ANSWER):
+        _google("auth").authenticate_user()
 
 
 def disconnect(directory: str | Path) -> None:
@@ -293,47 +281,35 @@ def disconnect(directory: str | Path) -> None:
     if where() != "colab":
         print("– disconnect: only a machine of Colab's can be given back; this one goes on.")
         return
+    what = "The machine is not given back"
     if not is_drive(directory):
         raise UserError(
-            f"The machine is not given back: {directory} is on its own disk, not on a mounted"
-            " Drive, and would be deleted with it. Download the directory, then Runtime →"
-            " Disconnect and delete runtime."
+            f"{what}: {directory} is on its own disk, not on a mounted Drive, and would be deleted"
+            f" with it. Download the directory, then {GIVE_UP}."
         )
     if not _has_page():
-        raise UserError(
-            f"The machine is not given back: {NO_PAGE}. Call exactrun.disconnect in a cell, or"
-            " Runtime → Disconnect and delete runtime."
-        )
+        raise UserError(f"{what}: {NO_PAGE}. Do it in a cell, or {GIVE_UP}.")
     print("Waiting until Drive has uploaded everything.", flush=True)
-    try:
-        with _asking_alone(TO_ANSWER):
-            os.statvfs(directory)  # a lost connection uploads nothing, and Google's flush says so
-            _google("drive").flush_and_unmount()
-    except UserError:
-        raise
-    except Exception as error:  # ValueError, OSError, pexpect.TIMEOUT: no common base
-        why = explain(error) if isinstance(error, OSError) else _said(error)
-        raise UserError(
-            f"The machine is not given back, as Drive has not taken everything: {why}. Leave this"
-            " page open for some minutes, and compare the directory on https://drive.google.com"
-            f" with {directory} before the session ends."
-        ) from error
+    advice = (
+        "Leave this page open for some minutes, and compare the directory on"
+        f" https://drive.google.com with {directory} before the session ends."
+    )
+    with _asking(f"{what}, as Drive has not taken everything", advice=advice):
+        os.statvfs(directory)  # a lost connection uploads nothing, and Google's flush may not tell
+        _google("drive").flush_and_unmount()
     print("All of it is on Drive. The machine is given back now.", flush=True)
-    try:
+    with _asking(
+        f"All of it is on Drive, but {what.lower()}", advice=f"Do it yourself: {GIVE_UP}."
+    ):
         _google("runtime").unassign()
-    except Exception as error:  # RuntimeManagementError, and the errors of its HTTP client
-        raise UserError(
-            f"All of it is on Drive, but the machine was not given back: {_said(error)}. Give it"
-            " back yourself: Runtime → Disconnect and delete runtime."
-        ) from error
 
 
-def _ask_colab(place: Path, timeout_secs: float, *, lost: bool) -> None:
-    """Call Colab's own `mount`, and say what its failures mean.
+def _ask_for_drive(place: Path, timeout_secs: float, *, lost: bool) -> None:
+    """Call Colab's own `mount`, unless it can't do what it says.
 
     Raises:
         OSError: If a lost Drive can't be looked at.
-        UserError: If it was not mounted.
+        UserError: If Drive was not mounted.
     """
     reason = ""
     if not (environment.MACHINE / "var/colab/hostname").exists():
@@ -342,36 +318,26 @@ def _ask_colab(place: Path, timeout_secs: float, *, lost: bool) -> None:
             " https://colab.research.google.com"
         )
     elif os.environ.get("VERTEX_PRODUCT") == "COLAB_ENTERPRISE":
-        reason = (
-            "Colab Enterprise has no Drive. Set persistent_dir to a directory of a mounted Cloud"
-            " Storage bucket"
-        )
+        reason = "Colab Enterprise has no Drive; a mounted Cloud Storage bucket can take its place"
     elif not _has_page():
         reason = (
             f"{NO_PAGE}. Mount it in a cell first, then run this again: import exactrun;"
             " exactrun.mount_drive()"
         )
-    if lost and not reason:
-        reason = _free(place)
-    if not (reason or is_drive(place)):  # what Google's own may take for Drive
-        if place.is_symlink():
-            reason = FAILURES["must not be a symlink"]
-        elif place.is_dir() and any(place.iterdir()):
-            reason = FAILURES["must not already contain files"]
-    if not reason:
-        try:
+    elif lost and (refused := _free(place)):
+        reason = f"its connection was lost, and it can't be freed: {refused}. {GIVE_UP}"
+    elif not is_drive(place) and place.is_symlink():  # what Google's own may take for Drive
+        reason = MEANING["must not be a symlink"]
+    elif not is_drive(place) and place.is_dir() and any(place.iterdir()):
+        reason = MEANING["must not already contain files"]
+    else:
+        with _asking("Drive was not mounted", place=place, after=WITHOUT):
             _google("drive").mount(str(place), timeout_ms=int(timeout_secs * 1000))
-        except Exception as error:  # MessageError, ValueError, pexpect.TIMEOUT: no common base
-            said = _said(error)
-            reason = next((FAILURES[part] for part in FAILURES if part in said), said)
-    if not (reason or is_drive(place)):
-        reason = (
-            "Colab said that it was, but the system's mount table has no Drive at MOUNTPOINT. Run"
-            " this cell again"
-        )
+        if not is_drive(place):
+            reason = "Colab said that it was, but the mount table has no Drive at MOUNTPOINT"
     if reason:
         told = reason.replace("MOUNTPOINT", str(place))
-        raise UserError(f"Drive was not mounted: {told}. {WITHOUT}")
+        raise UserError(f"Drive was not mounted: {told}.{WITHOUT}")
 
 
 def _free(place: Path) -> str:
@@ -379,56 +345,16 @@ def _free(place: Path) -> str:
 
     Colab's own way, `umount -f`, fails while a file or a working directory is open there.
     """
-    for _ in range(8):  # of several mounts at one point, each hides the one before
-        if not is_drive(place):
-            return ""
-        done = subprocess.run(
-            ["umount", "-l", str(place)], check=False, capture_output=True, text=True
-        )
+    while is_drive(place):  # of several mounts at one point, each hides the one before
+        done = subprocess.run(["umount", "-l", str(place)], capture_output=True, text=True)
         if done.returncode:
-            return (
-                f"its connection was lost, and it can't be freed: {done.stderr.strip()}. Runtime →"
-                " Disconnect and delete runtime, then Runtime → Run all"
-            )
-    return "" if not is_drive(place) else "its connection was lost, and it can't be freed"
-
-
-def _colab_secret(name: str) -> str:
-    """Return one of the secrets of Colab's page; empty if there is none of this name."""
-    advice = "Run this cell again."
-    if not _has_page():
-        raise UserError(
-            f"The secret {name} was not read: {NO_PAGE}. In a cell, pass it on first: import os,"
-            f" exactrun; os.environ[{name!r}] = exactrun.get_secret({name!r})"
-        )
-    try:
-        with _asking_alone(TO_ANSWER):
-            return str(_google("userdata").get(name) or "").strip()
-    except UserError:
-        raise
-    except Exception as error:  # they have no common base
-        match type(error).__name__:
-            case "SecretNotFoundError":
-                return ""
-            case "NotebookAccessError":
-                advice = (
-                    "Click the key on the left, switch on 'Notebook access' for it, and run this"
-                    " cell again."
-                )
-            case "TimeoutException":
-                advice = "The page does not answer: reload it, and run this cell again."
-        raise UserError(f"The secret {name} was not read: {_said(error)}. {advice}") from error
+            return done.stderr.strip()
+    return ""
 
 
 def _google(name: str) -> Any:
     """Import a module of Google's client, which is in Colab only."""
     return importlib.import_module(f"google.colab.{name}")
-
-
-def _said(error: BaseException) -> str:
-    """Return what an error of Google's says; pexpect's own text is a page of its buffers."""
-    name = type(error).__name__
-    return "it timed out" if name == "TIMEOUT" else str(error).rstrip(". ") or name
 
 
 def _has_page() -> bool:
@@ -438,15 +364,48 @@ def _has_page() -> bool:
 
 
 @contextlib.contextmanager
-def _asking_alone(patience: float) -> Iterator[None]:
-    """Ask the page while no other thread does: it mixes up two questions' answers."""
+def _asking(
+    what: str,
+    *,
+    advice: str = "Run this cell again.",
+    after: str = "",
+    place: Path | None = None,
+    patience: float = TO_ANSWER,
+) -> Iterator[None]:
+    """Ask Colab while no other thread does, as its page mixes up answers; put errors into words.
+
+    Args:
+        what: What an error means.
+        advice: What to do if `MEANING` has none.
+        after: What else to say.
+        place: The mountpoint.
+        patience: Seconds to wait for other threads.
+
+    Raises:
+        UserError: Instead of Google's errors, which have no common base.
+    """
     if not _page.acquire(timeout=patience):
         raise UserError(
-            "Another question to this page is still open. Answer it, or Runtime → Restart session,"
-            " and run this again."
+            f"{what}: another question to this page is still open. Answer it, or Runtime → Restart"
+            " session, and run this again."
         )
     try:
         yield
+    except UserError:
+        raise
+    except _Silence:
+        raise UserError(
+            f"{what}: the page has not answered for {TO_ANSWER:.0f} s. Look for a question that"
+            f" hides behind it. {advice}"
+        ) from None
+    except Exception as error:
+        said = explain(error) if isinstance(error, OSError) else str(error).rstrip(". ")
+        whole = f"{type(error).__name__} {said}"
+        if "'kernel'" in said and not _has_page():
+            said = NO_PAGE
+        meaning = next((MEANING[part] for part in MEANING if part in whole), None)
+        told = f"{meaning}." if meaning else f"{said or type(error).__name__}. {advice}"
+        raise UserError(f"{what}: {told.replace('MOUNTPOINT', str(place))}{after}") from error
     finally:
         _page.release()
 

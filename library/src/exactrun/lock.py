@@ -208,12 +208,13 @@ def _this_machine() -> str:
 
 
 def _started(process: int) -> str:
-    """Return when a process began, by which it differs from one that had its number before."""
+    """Return when a process began, which no other of its number did; nothing if it has ended."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state in "ZX" else fields[18]  # a zombie has ended
 
 
 def _is_here(other: dict[str, Any]) -> bool:
@@ -232,6 +233,6 @@ def _is_dead(other: dict[str, Any]) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except PermissionError:  # somebody else's
         pass
     return _started(process) != str(other["started"])

@@ -233,38 +233,30 @@ def _list(directory: Path, *, tell: bool = False) -> Listing:
         tell: Whether to name what can't be copied.
     """
     found: Listing = {}
+
+    def walk(inside: str, above: tuple[str, ...]) -> None:
+        paths = [directory / inside / name for name in sorted(os.listdir(directory / inside))]
+        for path, (looked, why) in zip(paths, readers.map(_look, paths), strict=True):
+            name = f"{inside}{path.name}"
+            if looked is not None and stat.S_ISDIR(looked.st_mode):
+                real = os.path.realpath(path) if path.is_symlink() else f"{above[-1]}/{path.name}"
+                if real not in above:
+                    found[f"{name}/"] = []
+                    walk(f"{name}/", (*above, real))
+                    continue
+                why = "a shortcut to a directory that it is in"
+            elif looked is not None:
+                found[name] = [looked.st_size, looked.st_mtime_ns // 10**9]
+            if why and tell:
+                print(f"Skipped: {name} ({why}).", flush=True)
+
     with ThreadPoolExecutor(READERS) as readers:
-        _list_into(found, directory, directory, (os.path.realpath(directory),), readers, tell)
+        walk("", (os.path.realpath(directory),))
     return found
 
 
-def _list_into(
-    found: Listing,
-    root: Path,
-    directory: Path,
-    above: tuple[str, ...],
-    readers: ThreadPoolExecutor,
-    tell: bool,
-) -> None:
-    paths = [directory / name for name in sorted(os.listdir(directory))]
-    for path, looked in zip(paths, readers.map(_look, paths), strict=True):
-        name = path.relative_to(root).as_posix()
-        why = looked if isinstance(looked, str) else ""
-        if not why and isinstance(looked, os.stat_result) and stat.S_ISDIR(looked.st_mode):
-            real = os.path.realpath(path) if path.is_symlink() else f"{above[-1]}/{path.name}"
-            if real in above:
-                why = "a shortcut to a directory that it is in"
-            else:
-                found[f"{name}/"] = []
-                _list_into(found, root, path, (*above, real), readers, tell)
-        elif not why and isinstance(looked, os.stat_result):
-            found[name] = [looked.st_size, looked.st_mtime_ns // 10**9]
-        if why and tell:
-            print(f"Skipped: {name} ({why}).", flush=True)
-
-
-def _look(path: Path) -> os.stat_result | str:
-    """Return what is known of a path, or why it can't be copied.
+def _look(path: Path) -> tuple[os.stat_result | None, str]:
+    """Return what is known of a file or directory, or why it can't be copied.
 
     Raises:
         OSError: If that may be otherwise the next time: half a directory is not all of it.
@@ -273,19 +265,17 @@ def _look(path: Path) -> os.stat_result | str:
         looked = path.stat()
         if path.suffix.lower() in DOCUMENTS and stat.S_ISREG(looked.st_mode):
             path.open("rb").close()
-    except FileNotFoundError:
-        if path.is_symlink():
-            return "a shortcut to what is gone"
-        raise
     except OSError as error:
+        if error.errno == errno.ENOENT and path.is_symlink():
+            return None, "a shortcut to what is gone"
         if error.errno == errno.ELOOP:
-            return "a shortcut that leads back to itself"
+            return None, "a shortcut that leads back to itself"
         if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):
-            return "a document of Google's, which has no bytes"
+            return None, "a document of Google's, which has no bytes"
         raise
     if not (stat.S_ISREG(looked.st_mode) or stat.S_ISDIR(looked.st_mode)):
-        return "neither a file nor a directory"
-    return looked
+        return None, "neither a file nor a directory"
+    return looked, ""
 
 
 def _identity(file: Path) -> list[int]:

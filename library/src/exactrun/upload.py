@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,6 +109,7 @@ class Uploader:
             self._thread: threading.Thread | None = None
             self._moved_at = 0.0
             self._mount = mounts_made()
+            self._process = os.getpid()  # one that is forked from it has none of its threads
         try:
             self._lock.take()
             if self._directory not in self._open:
@@ -277,6 +279,6 @@ def _same(file: Path, target: Path) -> bool:
 @atexit.register
 def _close_at_exit() -> None:
     """Keep what a process that stops half way has done, and say that it has ended."""
-    for each in list(Uploader._open.values()):
+    for each in [each for each in Uploader._open.values() if each._process == os.getpid()]:
         for name, reason in each.close().items():
             print(f"{name} is not in {each.directory}: {reason}.", flush=True)

@@ -43,7 +43,10 @@ def environment(directory: str | Path, **settings: str) -> dict[str, str]:
         each.mkdir(parents=True, exist_ok=True)
     (machine / "var/colab/hostname").write_text("simulated\n", encoding="utf-8")
     table = machine / "proc/mounts"
-    if "EXACTRUN_SIMULATED_MOUNT" in settings:  # then Drive is in the system's own table
+    if "EXACTRUN_SIMULATED_MOUNT" in {
+        **os.environ,
+        **settings,
+    }:  # then Drive is in the system's own table
         table.symlink_to("/proc/mounts")
     else:
         table.write_text("overlay / overlay rw 0 0\n", encoding="utf-8")
