@@ -77,13 +77,9 @@ def check(options: argparse.Namespace) -> int:
             record.check("pins", "failed" if options.requirements else "skipped", str(error))
         with contextlib.suppress(UserError):  # which is a failed check then
             run.setup_devices(options.accelerator)
-        try:
-            nvidia = str(driver.inventory() or "no driver")
-        except driver.BrokenDriver as error:
-            nvidia = str(error)
-            if not any(each.name == "gpu" for each in record.failed):
-                record.check("driver", "failed", nvidia)
-        record.note(driver=nvidia)
+        nvidia, broken = driver.describe()
+        if broken and not any(each.name == "gpu" for each in record.failed):
+            record.check("driver", "failed", nvidia)
     if options.json:
         print(record.to_json(), end="")
         return 1 if record.failed else 0

@@ -12,7 +12,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import environment
+from . import driver, environment
 from .checkpoints import Checkpoints
 from .errors import UserError
 from .files import explain, sha256_of, write_whole
@@ -122,7 +122,11 @@ class Run:
                 compares nothing.
         """
         found = environment.detect()
-        self.record.note(environment=asdict(found), packages=environment.package_versions())
+        self.record.note(
+            environment=asdict(found),
+            packages=environment.package_versions(),
+            driver=driver.describe()[0],
+        )
         self.record.check("environment", "passed", str(found))
         if requirements is not None:
             self._check_pins(self.project_dir / requirements, found.where)
