@@ -144,6 +144,22 @@ def test_a_local_directory_of_that_name_is_never_mounted(
     assert mounts.is_drive(colab.mount_drive())
 
 
+def test_a_drive_that_is_mounted_elsewhere_stays_there(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = machine / "content/gdrive"
+    colab._google("drive").mount(str(elsewhere))
+    monkeypatch.setenv("EXACTRUN_SIMULATED_PAGE", "refuses")
+    assert colab.mount_drive() == elsewhere / "My Drive"
+    assert colab.persistent_directory(name="birds")[0] == elsewhere / "My Drive/birds"
+    colab._google("drive").flush_and_unmount()
+    monkeypatch.setenv("EXACTRUN_SIMULATED_PAGE", "answers")
+    for place in ("gdrive", "drive"):
+        with pytest.raises(UserError, match="Drive is not mounted at .*gdrive"):
+            colab.prove_writable(machine / "content" / place / "My Drive/birds")
+    assert colab.mount_drive() == elsewhere / "My Drive"
+
+
 def test_what_google_says_is_not_believed(
     machine: Path, monkeypatch: pytest.MonkeyPatch, point: Path
 ) -> None:

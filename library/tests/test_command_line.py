@@ -83,6 +83,9 @@ def test_check_prints_the_machine_and_the_checks_as_a_table(
     assert "accelerator=cpu" in lines[-1]
     assert command_line.main(["check", "--accelerator", "cpu", "--requirements", "no.txt"]) == 1
     assert "no.txt is not there" in capsys.readouterr().out
+    (tmp_path / "requirements.txt").write_text("numpy\n")  # of a project of another kind
+    assert command_line.main(["check", "--accelerator", "cpu"]) == 0
+    assert "does not say which Colab runtime" in capsys.readouterr().out
 
 
 def test_check_fails_when_the_gpu_or_the_driver_is_broken(

@@ -166,6 +166,22 @@ def test_a_second_session_is_refused_at_once_by_its_process_id(tmp_path: Path) -
         other.kill()
 
 
+def test_a_run_that_has_logged_is_free_for_another_session(tmp_path: Path) -> None:
+    train(tmp_path)
+    code = "import sys; from exactrun import Run; Run(project_dir=sys.argv[1]).setup_storage()"
+    env = os.environ | {"PYTHONPATH": str(SOURCE)}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=env, check=True)
+
+
+def test_files_of_ones_own_are_uploaded(tmp_path: Path) -> None:
+    run = Run(project_dir=tmp_path)
+    run.setup_storage()
+    (tmp_path / "curves.svg").write_text("<svg/>")
+    run.upload(tmp_path / "curves.svg", within="figures")
+    assert run._uploader.flush(30) == {}
+    assert (run.persistent_directory / "figures" / "curves.svg").read_text() == "<svg/>"
+
+
 def test_of_several_workers_only_the_chief_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,6 +303,23 @@ def test_what_is_not_kept_is_a_failed_check_and_keeps_the_machine(
     assert (run.directory / "model.keras").exists()
     with pytest.raises(UserError, match=r"run\.json: Drive is full; model did not pass; training"):
         run.disconnect()
+
+
+def test_a_drive_that_is_lost_after_the_upload_costs_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path) -> Any:
+        if path.is_relative_to(run.persistent_directory):
+            raise OSError(107, "Transport endpoint is not connected")
+        return load_model(path)
+
+    run = Run(project_dir=tmp_path)
+    run.setup_storage()
+    load_model = saving.load_model
+    monkeypatch.setattr(saving, "load_model", load)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    np.testing.assert_array_equal(run.save_model(model, check_on=X)(X), model(X))
+    assert "the connection to Drive was lost" in run.failed[0].detail
 
 
 def test_a_model_that_can_not_be_loaded_again_is_a_failed_check(tmp_path: Path) -> None:

@@ -198,6 +198,8 @@ def test_whole_numbers_have_to_be_equal(path: Path) -> None:
 def test_examples_have_to_be_there(path: Path) -> None:
     with pytest.raises(UserError, match="check_on is empty"):
         compare(dense(), X[:0], path)
+    with pytest.raises(UserError, match="check_on does not fit the model: .*without targets"):
+        compare(dense(), X[:, :3], path)
 
 
 class Scale(keras.layers.Layer):  # type: ignore[misc]

@@ -23,7 +23,7 @@ ELSEWHERE = {
 }
 """Commands that other modules add, imported if asked for: notebooks need more than Colab has."""
 
-EXTRA = ("papermill", "nbclient", "nbconvert", "nbformat", "ipykernel", "jupyter_client")
+EXTRA = ("papermill", "nbclient", "nbconvert", "nbformat", "ipykernel", "jupyter_client", "psutil")
 """Packages of the extra `notebooks`."""
 
 NOT_INSTALLED = 'it comes with: python -m pip install "exactrun[notebooks]"'
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(options: argparse.Namespace) -> int:
     """Look at the machine, the pins and the GPU; exit with 1 if something is wrong."""
     from . import driver
-    from .environment import pinned_runtime
+    from .environment import detect
     from .record import MARKS, say
     from .run import Run
 
@@ -67,29 +67,23 @@ def check(options: argparse.Namespace) -> int:
     run = Run(project_dir=Path.cwd())
     record = run.record
     with contextlib.redirect_stdout(io.StringIO()):  # the checks are shown together, below
-        found = run.check_environment()
-        requirements = Path(options.requirements or "requirements.txt")
+        requirements = Path(options.requirements or "requirements.txt").absolute()
         try:
-            if options.requirements or requirements.exists():
-                pinned_runtime(requirements)
-                run.check_environment(requirements.absolute())
-            else:
+            compared = bool(options.requirements) or requirements.exists()
+            run.check_environment(requirements if compared else None)
+            if not compared:
                 record.check("pins", "skipped", "there is no requirements.txt here")
-        except UserError as error:
-            record.check("pins", "failed", str(error))
+        except UserError as error:  # one that nobody has named may be of another kind
+            record.check("pins", "failed" if options.requirements else "skipped", str(error))
         with contextlib.suppress(UserError):  # which is a failed check then
             run.setup_devices(options.accelerator)
-        try:
-            nvidia = str(driver.inventory() or "no driver")
-        except driver.BrokenDriver as error:
-            nvidia = str(error)
-            if not any(each.name == "gpu" for each in record.failed):
-                record.check("driver", "failed", nvidia)
-        record.note(driver=nvidia)
+        nvidia, broken = driver.describe()
+        if broken and not any(each.name == "gpu" for each in record.failed):
+            record.check("driver", "failed", nvidia)
     if options.json:
         print(record.to_json(), end="")
         return 1 if record.failed else 0
-    rows = [(" ", name, value) for name, value in {**found.facts(), "NVIDIA": nvidia}.items()]
+    rows = [(" ", name, value) for name, value in {**detect().facts(), "NVIDIA": nvidia}.items()]
     rows += [(MARKS[c.status], c.name, c.detail) for c in record.checks if c.name != "environment"]
     for mark, name, text in rows:
         say(f"{mark} {name:<10} " + text.replace("\n", "\n" + 13 * " "))

@@ -23,7 +23,7 @@ from . import environment
 from .environment import where
 from .errors import UserError
 from .files import discard, explain
-from .mounts import LOST, drive_mountpoint, is_drive, require_mounted
+from .mounts import LOST, belongs_on_drive, drive_mountpoint, is_drive, require_mounted
 
 __all__ = [
     "authenticate",
@@ -122,7 +122,7 @@ def persistent_directory(
         UserError: If Drive can't be mounted.
     """
     directory, place = Path(chosen).expanduser().absolute(), where()
-    if chosen and not (place == "colab" and directory.is_relative_to(drive_mountpoint())):
+    if chosen and not (place == "colab" and belongs_on_drive(directory)):
         return directory, f"not needed: persistent_dir names another directory, {directory}"
     if place == "colab":
         my_drive = mount_drive()  # else a directory of this name would be made on Colab's own disk
@@ -148,7 +148,7 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
     at the same time wait for each other.
 
     Args:
-        mountpoint: By default `/content/drive`.
+        mountpoint: By default where Drive is mounted already, or else `/content/drive`.
         timeout_secs: How long the browser and Drive have to answer, each; Colab adds 30 seconds.
 
     Raises:

@@ -99,6 +99,14 @@ def inventory() -> Driver | None:
         nvml.code("nvmlShutdown")
 
 
+def describe() -> tuple[str, bool]:
+    """Return what `inventory` finds, in words, and whether the driver is broken."""
+    try:
+        return str(inventory() or "no driver"), False
+    except BrokenDriver as error:
+        return str(error), True
+
+
 class _Memory(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
 

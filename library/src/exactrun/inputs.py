@@ -135,7 +135,7 @@ def _examples(x: Any, y: Any, sample_weight: Any, part: str) -> Examples:
     elif y is None and sample_weight is not None:
         raise UserError(f"{weight} needs targets: give y, too.")
     else:
-        examples = as_examples(as_arrays((x, y, sample_weight), part))
+        examples = as_examples(_as_arrays((x, y, sample_weight), part))
     if not len(examples):
         raise UserError(f"{part} is empty: there is no example in it.")
     return examples
@@ -149,7 +149,7 @@ def _require_alone(y: Any, sample_weight: Any, what: str) -> None:
         )
 
 
-def as_arrays(data: tuple[Any, Any, Any], part: str) -> tuple[Any, ...]:
+def _as_arrays(data: tuple[Any, Any, Any], part: str) -> tuple[Any, ...]:
     """Return all that isn't None with its leaves as arrays, with a row for each example."""
     found, lengths = [], {}
     for name, structure in zip(part_names(part), data, strict=True):

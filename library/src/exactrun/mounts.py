@@ -16,9 +16,19 @@ LOST = (errno.ENOTCONN, errno.ECONNABORTED)
 """The errors of a Drive whose connection was lost, and of what was under way just then."""
 
 
+_seen: dict[Path, Path] = {}
+
+
 def drive_mountpoint() -> Path:
-    """Return where Colab mounts Drive."""
-    return environment.MACHINE / "content/drive"
+    """Return where Drive is mounted, or was, or else will be.
+
+    It may be elsewhere than usual, and stays there: Google's client ends a mount to make another.
+    """
+    machine = environment.MACHINE
+    for point, kind in _table():
+        if kind == DRIVE and point.is_relative_to(machine):
+            _seen[machine] = point
+    return _seen.get(machine, machine / "content/drive")
 
 
 def is_drive(path: str | Path) -> bool:
@@ -44,8 +54,10 @@ def require_mounted(directory: Path) -> None:
 
 
 def belongs_on_drive(directory: Path) -> bool:
-    """Tell whether a directory lies where Colab mounts Drive, be Drive there or not."""
-    return Path(os.path.abspath(directory)).is_relative_to(drive_mountpoint())
+    """Tell whether a directory lies where Drive is to be mounted, be it there or not."""
+    usual = environment.MACHINE / "content/drive"
+    place = Path(os.path.abspath(directory))
+    return any(place.is_relative_to(point) for point in (usual, drive_mountpoint()))
 
 
 def _type_at(path: Path) -> str:

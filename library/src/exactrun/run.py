@@ -12,7 +12,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import environment
+from . import driver, environment
 from .checkpoints import Checkpoints
 from .errors import UserError
 from .files import explain, sha256_of, write_whole
@@ -122,7 +122,11 @@ class Run:
                 compares nothing.
         """
         found = environment.detect()
-        self.record.note(environment=asdict(found), packages=environment.package_versions())
+        self.record.note(
+            environment=asdict(found),
+            packages=environment.package_versions(),
+            driver=driver.describe()[0],
+        )
         self.record.check("environment", "passed", str(found))
         if requirements is not None:
             self._check_pins(self.project_dir / requirements, found.where)
@@ -162,7 +166,9 @@ class Run:
             self.record.check("gpu", "failed", str(error))
             raise
         self.record.note(
-            accelerator=asdict(found), devices=_devices(found, strategy, self._workers)
+            accelerator=asdict(found),
+            devices=_devices(found, strategy, self._workers),
+            deterministic=deterministic,
         )
         self.record.check("gpu", found.status, f"{found.name}: {found.checked}")
         return strategy
@@ -234,9 +240,15 @@ class Run:
             missing = ""
             if self.chief:
                 missing = "" if saving.same_content(local, kept) else self._upload(local)
-                if not missing:
+            if self.chief and not missing:
+                try:
+                    found = {"size": kept.stat().st_size, "sha256": sha256_of(kept)}
                     loaded = saving.load_model(kept)
+                except OSError as error:  # such as a Drive that was lost meanwhile
+                    missing = explain(error)
+                else:
                     said = saving.require_same_predictions(model, loaded, check_on, path=kept)
+                    self.record.note(model=found)
         except UserError as error:
             self.record.check("model", "failed", str(error))
             self._write_record()
@@ -251,7 +263,6 @@ class Run:
             detail = f"{said}, but it is not in {kept.parent}: {missing}. It is whole in {local}"
             self.record.check("model", "failed", detail)
         elif self.chief:
-            self.record.note(model={"size": kept.stat().st_size, "sha256": sha256_of(kept)})
             self.record.check("model", "passed", f"{kept}: {said}")
         self._write_record()
         return loaded
@@ -276,6 +287,22 @@ class Run:
         elif test:
             self.record.check("test", "passed", _listed(metrics, prefix="test_"))
         self._write_record()
+        if self._uploader is not None:  # all is there: the next session need not wait for this one
+            self._uploader.flush(PATIENCE)
+
+    def upload(self, file: str | Path, *, within: str = "") -> None:
+        """Copy a closed file to the persistent directory, in the background.
+
+        For what a program writes besides, such as figures and logs; a failure costs a printed line
+        and is tried again.
+
+        Args:
+            file: On the local disk, such as in `run.directory`.
+            within: The directory inside the run's.
+        """
+        self._known_places()
+        if self.chief:
+            self._uploader.upload(Path(file), within=within)
 
     def disconnect(self) -> None:
         """Give Colab's machine back, unless something that has to outlive it is not kept.

@@ -27,6 +27,12 @@ CHECKED_EXAMPLES = 256
 """How many examples the trained and the loaded model are compared on."""
 
 CHECKED_BATCH = 32
+ADVICE = (
+    "A class or function of your own in a model needs @keras.saving.register_keras_serializable()"
+    " above it, and a layer with arguments of its own a get_config() that returns them all. The"
+    " training itself is safe in its checkpoints: fix the class, then run the same again."
+)
+
 TF32_PRECISION = 2.0**-10
 """Of TensorFloat-32, in which GPUs from compute capability 8.0 on multiply float32."""
 
@@ -75,7 +81,7 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
             f"{path} can't be written: {explain(error)}. Choose another place."
         ) from error
     except (NotImplementedError, TypeError, ValueError) as error:  # get_config's, by experience
-        raise UserError(f"The model can't be saved: {_said(error)}. {_advice(error)}") from error
+        raise UserError(f"The model can't be saved: {_said(error)}. {ADVICE}") from error
     finally:
         for each, optimizer in zip(inside, optimizers, strict=True):
             each.optimizer = optimizer
@@ -116,16 +122,18 @@ def load_model(path: Path) -> Any:
 
     Raises:
         UserError: If Keras can't, naming the class that it misses.
+        OSError: If the file can't be read.
     """
     import keras
 
+    path.open("rb").close()  # Keras would speak of a file that is not there
     try:
         # Its bytes are this process' own: a Lambda layer in it may be run.
         return keras.saving.load_model(path, compile=False, safe_mode=False)
+    except OSError:
+        raise
     except Exception as error:  # TypeError, ValueError, whatever a get_config leads to
-        raise UserError(
-            f"{path} can't be loaded again: {_said(error)}. {_advice(error)}"
-        ) from error
+        raise UserError(f"{path} can't be loaded again: {_said(error)}. {ADVICE}") from error
 
 
 def compile_like(loaded: Any, model: Any) -> None:
@@ -172,7 +180,14 @@ def require_same_predictions(model: Any, loaded: Any, examples: Any, *, path: Pa
     """
     inputs = _inputs(examples)
     rows = len(flatten(inputs)[0])
-    wanted, found = (_predict(each, inputs, rows) for each in (model, loaded))
+    try:
+        wanted = _predict(model, inputs, rows)
+    except Exception as error:  # whatever the layers raise
+        raise UserError(
+            f"check_on does not fit the model: {_said(error)}. Give what the model takes, such as"
+            " x_test, without targets."
+        ) from error
+    found = _predict(loaded, inputs, rows)
     allowed, worst = _tolerance(model), 0.0
     if len(wanted) != len(found):
         raise UserError(_differs(path, f"{len(found)} outputs instead of {len(wanted)}"))
@@ -243,8 +258,7 @@ def _inputs(examples: Any) -> Any:
     import tensorflow as tf
 
     from .batches import EvaluationBatches
-    from .inputs import as_arrays
-    from .sources import as_examples
+    from .sources import ArrayExamples, as_examples
 
     if isinstance(examples, tf.data.Dataset):
         return EvaluationBatches(examples, batch_size=CHECKED_BATCH).first(CHECKED_EXAMPLES)[0]
@@ -252,7 +266,7 @@ def _inputs(examples: Any) -> Any:
         examples = np.asarray(examples, object)
     structure = isinstance(examples, str | bytes | tuple | list | dict)
     if structure or hasattr(examples, "__array__"):
-        examples = as_arrays((examples, None, None), "check_on")
+        examples = ArrayExamples((examples,))
     source = as_examples(examples)
     if not len(source):
         raise UserError("check_on is empty: give some examples, such as those of the test.")
@@ -312,13 +326,5 @@ def _said(error: BaseException) -> str:
     """Return the part of Keras' pages that tells."""
     text = str(error)
     found = re.search(r"Could not locate (?:class|function) '[^']*'", text)
-    return found[0] if found else text.strip().splitlines()[0].rstrip(".:")[:300]
-
-
-def _advice(error: BaseException) -> str:
-    return (
-        "A class or function of your own in a model needs"
-        " @keras.saving.register_keras_serializable() above it, and a layer with arguments of its"
-        " own a get_config() that returns them all. The training itself is safe in its checkpoints:"
-        " mend the class, then run the same again."
-    )
+    lines = text.strip().splitlines() or [type(error).__name__]
+    return found[0] if found else lines[0].rstrip(".:")[:300]
