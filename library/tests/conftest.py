@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -10,28 +11,31 @@ from pathlib import Path
 import pytest
 
 
+def children(parent: int) -> set[int]:
+    """Return the processes that one has started; of its threads, some may end meanwhile."""
+    found: set[int] = set()
+    for file in Path(f"/proc/{parent}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found |= {int(child) for child in file.read_text().split()}
+    return found
+
+
 def running(parent: int) -> set[tuple[int, str]]:
     """Return the living processes below one, as Linux knows them, with their commands."""
     found = set()
-    for file in Path(f"/proc/{parent}/task").glob("*/children"):
+    for child in children(parent):
         try:
-            children = [int(child) for child in file.read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):  # the thread has ended
+            command = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip()
+        except (FileNotFoundError, ProcessLookupError):
             continue
-        for child in children:
-            try:
-                command = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip()
-            except FileNotFoundError:
-                continue
-            if command:  # or else it has ended, and waits to be asked how
-                found |= {(child, command), *running(child)}
+        if command:  # or else it has ended, and waits to be asked how
+            found |= {(child, command), *running(child)}
     return found
 
 
 def left_running() -> set[tuple[int, str]]:
     """Return what tests may not leave: all but the server that forks sessions, and its tracker."""
-    own = f"/proc/{os.getpid()}/task"
-    direct = {int(c) for f in Path(own).glob("*/children") for c in f.read_text().split()}
+    direct = children(os.getpid())
     servers = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
     return {
         (child, command)
