@@ -195,7 +195,7 @@ def test_a_link_to_one_file_brings_that_file(drive: Drive, tmp_path: Path) -> No
     drive.add("1some-file-of-its-own", "notes.txt", content=b"one")
     link = "https://drive.google.com/file/d/1some-file-of-its-own/view"
     session = requests.Session()
-    for content in (b"one", b"another"):
+    for content in (b"one", b"one", b"another"):
         drive.items["1some-file-of-its-own"]["content"] = content
         found = fetch_drive_folder(link, tmp_path, session=session)
         assert (found, found.read_bytes()) == (tmp_path / "notes.txt", content)
@@ -352,9 +352,10 @@ def test_fetched_again_it_is_as_drive_is_now(drive: Drive, tmp_path: Path) -> No
     drive.add("first-file", "a.txt", content=b"1")
     drive.add("second-file", "b.txt", content=b"2")
     assert fetched(tmp_path) == {"a.txt": b"1", "b.txt": b"2"}
+    (tmp_path / "My data/mine.txt").write_text("mine")
     del drive.items["first-file"]
     drive.items["second-file"]["content"] = b"3"
-    assert fetched(tmp_path) == {"b.txt": b"3"}
+    assert fetched(tmp_path) == {"b.txt": b"3", "mine.txt": b"mine"}
 
 
 def test_what_is_not_its_own_is_not_written_over(drive: Drive, tmp_path: Path) -> None:

@@ -186,6 +186,15 @@ def test_a_released_directory_is_locked_again_only_if_it_is_free(tmp_path: Path)
     assert "process 1 on elsewhere" in mine.lost
 
 
+def test_whoever_was_taken_over_does_not_end_the_other_session(tmp_path: Path) -> None:
+    mine = Lock(tmp_path)
+    mine.take()
+    elsewhere(tmp_path)
+    mine.release()  # before its next heartbeat, which would have told
+    assert not written(tmp_path)["ended"]
+    assert written(tmp_path)["session"] == "another"
+
+
 def test_a_heartbeat_outlives_a_drive_that_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

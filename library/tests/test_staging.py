@@ -338,6 +338,35 @@ def test_documents_of_google_are_skipped_and_named(
     assert "is there already" in capsys.readouterr().out
 
 
+def test_what_others_have_put_beside_the_data_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "data"
+    for name in ("a/1", "b/2"):
+        (source / name).parent.mkdir(parents=True)
+        (source / name).write_text(name)
+    copy = stage(source, tmp_path / "here")
+    (copy / "cache").write_text("mine")
+    (copy / "b/mine").write_text("mine")
+    stage(source, tmp_path / "here")
+    assert "is there already" in capsys.readouterr().out
+    shutil.rmtree(source / "b")
+    shutil.rmtree(source / "a")
+    (source / "c").mkdir()
+    stage(source, tmp_path / "here")
+    assert contents(copy) == {"c": None, "b": None, "b/mine": b"mine", "cache": b"mine"}
+
+
+def test_a_directory_made_under_a_name_of_before_is_not_its_own(tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    copy = stage(source, tmp_path / "here")
+    copy.rename(tmp_path / "kept")
+    copy.mkdir()
+    with pytest.raises(UserError, match="was not put there by exactrun"):
+        stage(source, tmp_path / "here")
+
+
 # --- Archives -----------------------------------------------------------------------------------
 
 

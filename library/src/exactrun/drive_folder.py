@@ -22,7 +22,7 @@ from . import colab
 from .environment import where
 from .errors import UserError
 from .files import progress_bar, require_space
-from .staged import becoming
+from .staged import becoming, prune, require_own
 
 API = "https://www.googleapis.com/drive/v3/files"
 SCOPE = "https://www.googleapis.com/auth/drive.readonly"
@@ -119,14 +119,22 @@ def fetch_drive_folder(
         entries = list(drive.walk(root)) if root.kind == FOLDER else [root]
         size = sum(entry.size for entry in entries)
         require_space(directory, size, purpose=f"the download of {root.path.name}")
+        whole = directory / root.path
+        known = require_own(whole).get("files") if whole.exists() else None
+        names = [str(entry.path.relative_to(root.path)) for entry in entries]
         with (
             progress_bar(size, root.path.name) as bar,
-            becoming(directory / root.path, is_directory=root.kind == FOLDER) as target,
+            becoming(whole, is_directory=root.kind == FOLDER, facts={"files": names}) as target,
         ):
             if root.kind != FOLDER:
                 drive.download(root, target, moved=bar.update)
             else:
-                drive.fill(target, root, entries, moved=bar.update)
+                for entry, name in zip(entries, names, strict=True):
+                    if entry.kind == FOLDER:
+                        (target / name).mkdir(parents=True, exist_ok=True)
+                    else:
+                        drive.download(entry, target / name, moved=bar.update)
+                prune(target, names, known=known)
     except (_Refused, requests.RequestException, OSError, *_google_errors()) as error:
         raise UserError(f"{link} was not downloaded: {_explain(error)}") from error
     for path, why in drive.skipped:
@@ -216,21 +224,6 @@ class _Drive:
                 self.skipped.append((entry.path, f"Google's {kind}, which has no bytes"))
             else:
                 yield entry
-
-    def fill(
-        self, target: Path, root: _Entry, entries: list[_Entry], *, moved: Callable[[int], object]
-    ) -> None:
-        """Make a directory hold these entries, and nothing else."""
-        wanted = {target / entry.path.relative_to(root.path): entry for entry in entries}
-        for path, entry in wanted.items():
-            if entry.kind == FOLDER:
-                path.mkdir(parents=True, exist_ok=True)
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.download(entry, path, moved=moved)
-        for path in target.rglob("*"):  # of an earlier state
-            if path not in wanted and path.is_file():
-                path.unlink()
 
     def download(self, entry: _Entry, file: Path, *, moved: Callable[[int], object]) -> None:
         """Download a file from where an earlier attempt stopped, and verify it.

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,26 @@ def becoming(
     write_whole(_mark(target), json.dumps(mark))
     partial.replace(target)
     partial.unlink(missing_ok=True)  # two names of one file: neither is replaced
+
+
+def prune(directory: Path, wanted: Collection[str], *, known: Collection[str] | None) -> None:
+    """Delete what is not wanted any more.
+
+    Args:
+        directory: Of which all names are relative.
+        wanted: What stays.
+        known: What this library has put there, which is all that may go; None: everything may.
+    """
+    if known is None:
+        known = [path.relative_to(directory).as_posix() for path in directory.rglob("*")]
+    stays = {name.rstrip("/") for name in wanted}
+    for name in sorted({name.rstrip("/") for name in known} - stays, reverse=True):
+        path = directory / name
+        if path.is_dir():
+            with contextlib.suppress(OSError):  # somebody else's file is in it
+                path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:

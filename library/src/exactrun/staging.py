@@ -33,7 +33,7 @@ from .files import (
     write_whole,
 )
 from .mounts import require_mounted
-from .staged import becoming, remove, require_own
+from .staged import becoming, prune, remove, require_own
 
 MANY, SMALL = 100, 1 << 20
 """A directory is packed if it has so many files, of fewer bytes than this on average."""
@@ -184,17 +184,24 @@ def _stem(path: Path) -> str:
 
 def _stage_directory(source: Path, copy: Path) -> Path:
     wanted = _list(source, tell=True)
-    require_own(copy)
-    if copy.exists() and _list(copy) == wanted:
+    known = require_own(copy).get("files", []) if copy.exists() else None
+    if known == list(wanted) and wanted.items() <= _list(copy).items():
         print(f"{copy} is there already.", flush=True)
         return copy
-    with becoming(copy, is_directory=True) as partial:
-        _fill(source, partial, wanted)
+    with becoming(copy, is_directory=True, facts={"files": list(wanted)}) as partial:
+        _fill(source, partial, wanted, known)
     return copy
 
 
-def _fill(source: Path, copy: Path, wanted: Listing) -> None:
-    """Make a directory hold what another one does: from its pack, or file by file."""
+def _fill(source: Path, copy: Path, wanted: Listing, known: list[str] | None) -> None:
+    """Make a directory hold what another one does: from its pack, or file by file.
+
+    Args:
+        source: A directory, such as one on Drive.
+        copy: On the local disk.
+        wanted: What is in the source.
+        known: What was put into the copy before; None if all that it holds was.
+    """
     here = _list(copy)
     pack = source.with_name(f"{source.name}.pack.zip")
     manifest = source.with_name(f"{source.name}.pack.json")
@@ -206,13 +213,13 @@ def _fill(source: Path, copy: Path, wanted: Listing) -> None:
         # Even a pack that is out of date holds most of what a new machine needs.
         if (packed["files"] == wanted or not here) and _unpack(pack, copy, packed):
             here = _list(copy)
+            known = known and [*known, *packed["files"]]
             print(f"{copy.name} holds {len(packed['files'])} files from {pack}.", flush=True)
         if packed["files"] != wanted:
             print(f"{pack} is not what {source} is now, and is made anew.", flush=True)
     differing = {name: of for name, of in wanted.items() if here.get(name) != of}
     _copy_files(source, copy, differing)
-    for name in sorted(_list(copy).keys() - wanted.keys(), reverse=True):  # of an earlier state
-        remove(copy / name)
+    prune(copy, wanted, known=known)
     files = [of[0] for of in wanted.values() if of]
     if differing and len(files) >= MANY and sum(files) < SMALL * len(files):
         try:

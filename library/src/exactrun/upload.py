@@ -145,7 +145,7 @@ class Uploader:
             self._doubt()
             self._begin()
             self._changed.notify_all()
-        return self._wait_for([name], PATIENCE).get(name, "") if wait else ""
+            return self._wait_for([name], PATIENCE).get(name, "") if wait else ""
 
     def flush(self, patience: float | None = None) -> dict[str, str]:
         """Wait until each file is copied, or has failed once more; return what is not, and why.
@@ -160,7 +160,7 @@ class Uploader:
             self._doubt()
             self._begin()
             names = list(self._waiting)
-        missing = self._wait_for(names, PATIENCE if patience is None else patience)
+            missing = self._wait_for(names, PATIENCE if patience is None else patience)
         try:
             require_mounted(self._directory)
         except OSError as error:
