@@ -1,15 +1,15 @@
-"""Measure what Drive costs: staging many small files, and publishing while Drive stalls.
+"""Measure what Drive costs: staging many small files, and saving while Drive stalls.
 
-Runs inside a generated project's environment: `python bench/drive.py PROJECT`. Drive is a FUSE
-mount by rclone of a WebDAV server whose every request is held up for 20 ms on its way.
+Drive is a FUSE mount by rclone of a WebDAV server whose every request is held up for 20 ms on its
+way.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -22,12 +22,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-TEMPLATE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TEMPLATE / "tests/colab"))
-import mounting  # noqa: E402
+import exactrun
+from exactrun.checkpoints import Checkpoint
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library" / "tests"))
+
+import mounting
 
 FILES, SIZE = 5_000, 20_000
 LATENCY = 0.020
@@ -78,7 +79,7 @@ def hold_up(server: int) -> int:
 
 @contextmanager
 def slow_drive(store: Path) -> Iterator[Callable[[Path], Path]]:
-    """Serve a folder slowly; yields a function that mounts it anew, with nothing cached."""
+    """Serve a directory slowly; yields a function that mounts it anew, with nothing cached."""
     port = free_port()
     serve = ["rclone", "serve", "webdav", "--config", os.devnull, "--addr", f"127.0.0.1:{port}"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -112,17 +113,17 @@ def slow_drive(store: Path) -> Iterator[Callable[[Path], Path]]:
         server.wait()
 
 
-def bench_staging(staging: ModuleType, place: Path, *, sample: int) -> None:
+def bench_staging(place: Path, *, sample: int) -> None:
     """Compare staging through a pack with copying file by file."""
-    folder = place / "store/pictures"
+    directory = place / "store/pictures"
     for number in range(FILES):
-        file = folder / f"class-{number % 10}" / f"{number:05}.png"
+        file = directory / f"class-{number % 10}" / f"{number:05}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(os.urandom(SIZE))
 
     def stage(session: str) -> float:
         started = time.perf_counter()
-        staging.stage(mount(place / session) / "pictures", place / f"{session}-disk")
+        exactrun.stage(mount(place / session) / "pictures", place / f"{session}-disk")
         return time.perf_counter() - started
 
     with slow_drive(place / "store") as mount:
@@ -135,7 +136,7 @@ def bench_staging(staging: ModuleType, place: Path, *, sample: int) -> None:
         naive = (time.perf_counter() - started) / sample * FILES
         first, second = stage("first"), stage("second")
     found = {path.name: path.read_bytes() for path in (place / "second-disk").rglob("*.png")}
-    assert found == {path.name: path.read_bytes() for path in folder.rglob("*.png")}
+    assert found == {path.name: path.read_bytes() for path in directory.rglob("*.png")}
     measured = "" if sample == FILES else f", from {sample} of them"
     print(f"{FILES} files of {SIZE} bytes, {LATENCY * 1e3:.0f} ms for each request to Drive")
     print(f"file by file            {naive:8.2f} s{measured}")
@@ -152,23 +153,22 @@ def taken_away() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
 
 
-def bench_publishing(folders: ModuleType, checkpoints: ModuleType, place: Path) -> None:
-    """Compare steps while a Drive stalls that is published to with steps without publishing."""
+def bench_saving(place: Path) -> None:
+    """Compare steps while a Drive stalls that is saved to with steps without saving."""
     import numpy as np
 
     store, mountpoint = place / "stalling-store", place / "stalling"
     store.mkdir()
     mountpoint.mkdir()
     command = mounting.command(store, cache=place / "stalling-cache")
-    subprocess.run([*command.split(), str(mountpoint)], check=True)
-    run = folders.RunFolders("bench", scratch=place / "scratch", persistent=mountpoint)
+    subprocess.run([*shlex.split(command), str(mountpoint)], check=True)
+    kept_in = exactrun.Checkpoints(place / "local", persistent=mountpoint / "run")
+    kept_in.require_writable()
     weights = np.random.default_rng(0).random((50, 131_072))  # 50 MiB
     factor = weights[0, :40_000].reshape(200, 200)
-    state: dict[str, Any] = {"names": ["w"], "arrays": [weights], "best": [], "sums": [0.0, 0.0]}
-    state |= {"history": [], "identity": {}, "settings": {}}
 
-    def steps(seconds: float, *, publish: bool) -> tuple[list[float], list[float]]:
-        """Return what steps took, and what of it went to `keep`, in those that make one."""
+    def steps(seconds: float, *, save: bool) -> tuple[list[float], list[float]]:
+        """Return what steps took, and what of it went to `save`, in those that make one."""
         took, kept = [], []
         ends, due, step = time.perf_counter() + seconds, 0.0, 0
         while (now := time.perf_counter()) < ends:
@@ -176,10 +176,11 @@ def bench_publishing(folders: ModuleType, checkpoints: ModuleType, place: Path) 
             others, keeping = taken_away(), 0.0
             product = factor @ factor
             product @ factor
-            if publish and now > due:
+            if save and now > due:
                 due = now + 1.0
                 called = time.perf_counter()
-                run.keep(checkpoints.Checkpoint(step=step, **state), wait=False)
+                state = {"arrays": {"w": weights}, "lasting": {}, "facts": {"step": step}}
+                kept_in.save(Checkpoint(step=step, **state))
                 keeping = time.perf_counter() - called
             if taken_away() == others:
                 took.append(time.perf_counter() - now)
@@ -187,34 +188,33 @@ def bench_publishing(folders: ModuleType, checkpoints: ModuleType, place: Path) 
         return sorted(took), kept
 
     try:
-        plain, _ = steps(STALL, publish=False)
+        plain, _ = steps(STALL, save=False)
         process = mounting.process_of(mountpoint)
         os.kill(process, signal.SIGSTOP)
         threading.Timer(STALL, os.kill, [process, signal.SIGCONT]).start()
-        stalled, kept = steps(STALL, publish=True)
-        if unsafe := run.wait():
+        stalled, kept = steps(STALL, save=True)
+        if unsafe := kept_in.wait():
             sys.exit(f"The newest checkpoint was not kept: {unsafe}")
         ends = time.monotonic() + 30
-        while not list(store.rglob("step-*.json")):  # which proves that it was published to
+        while not list(store.rglob("step-*.npz")):  # which proves that it was copied there
             assert time.monotonic() < ends, "nothing has reached Drive"
             time.sleep(0.1)
     finally:
         mounting.unmount(mountpoint)
-    print(f"Drive stalls for {STALL:.0f} s; a checkpoint of 50 MiB is published every second")
-    for name, times in (("without publishing", plain), ("while Drive stalls", stalled)):
+    print(f"Drive stalls for {STALL:.0f} s; a checkpoint of 50 MiB is saved every second")
+    for name, times in (("without saving", plain), ("while Drive stalls", stalled)):
         median, high = statistics.median(times), times[int(len(times) * 0.9999)]
         print(
             f"a step, {name:<18}  median {median * 1e3:5.2f} ms  99.99 % below {high * 1e3:5.2f} ms"
         )
     delay, calls = max(kept) * 1e3, f"of {len(kept)} calls"
-    print(f"publishing's share of a step: {delay:.2f} ms at most {calls};", end=" ")
+    print(f"a save's share of a step: {delay:.2f} ms at most {calls};", end=" ")
     print(f"limit {STEP_LIMIT * 1e3:.0f} ms")
 
 
 def main() -> None:
     """Run both."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("project", type=Path)
     parser.add_argument(
         "--sample",
         type=int,
@@ -225,16 +225,10 @@ def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the step's own threads would wait for each other
     if mounting.MISSING:
         sys.exit(mounting.WHY_NOT)
-    sys.path.insert(0, str(options.project.resolve() / "src"))
-    (package,) = (path.name for path in (options.project / "src").iterdir() if path.is_dir())
-    found = {
-        name: importlib.import_module(f"{package}.{name}")
-        for name in ("colab.staging", "training.folders", "training.checkpoints")
-    }
     with tempfile.TemporaryDirectory() as place:
-        bench_staging(found["colab.staging"], Path(place), sample=options.sample)
+        bench_staging(Path(place), sample=options.sample)
         print()
-        bench_publishing(found["training.folders"], found["training.checkpoints"], Path(place))
+        bench_saving(Path(place))
 
 
 if __name__ == "__main__":

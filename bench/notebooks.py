@@ -21,7 +21,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library" / "tests" / "notebooks"))
 
-from notebook_cases import MATRIX, Case  # noqa: E402
+from notebook_cases import MATRIX, Case
 
 Command = Callable[[Path, Case], list[str]]
 PATIENCE_SECONDS = 60

@@ -153,7 +153,8 @@ def require_space(directory: Path, needed: int, *, purpose: str) -> None:
 
 def progress_bar(total: int, description: str, *, unit: str = "B") -> tqdm[Any]:
     """Return a progress bar that moves in notebooks and terminals, and is silent in logs."""
-    moving = "ipykernel" in sys.modules or sys.stdout.isatty()
+    ipython = sys.modules.get("IPython")
+    moving = hasattr(ipython and ipython.get_ipython(), "kernel") or sys.stdout.isatty()
     return tqdm(
         total=total,
         desc=description,

@@ -14,6 +14,8 @@ import nbformat
 import pytest
 from notebook_cases import MATRIX, Case
 
+from exactrun.version import __version__
+
 LIBRARY = Path(__file__).parents[2]
 
 # What only the notebook's file can tell is papermill's own to check before the engine is asked.
@@ -30,11 +32,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         LIBRARY / "src/exactrun", place / "exactrun", ignore=shutil.ignore_patterns("__pycache__")
     )
     project = tomllib.loads((LIBRARY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    info = place / f"exactrun-{project['version']}.dist-info"
+    info = place / f"exactrun-{__version__}.dist-info"
     info.mkdir()
     name, target = next(iter(project["entry-points"]["papermill.engine"].items()))
     (info / "entry_points.txt").write_text(f"[papermill.engine]\n{name} = {target}\n")
-    (info / "METADATA").write_text(f"Name: exactrun\nVersion: {project['version']}\n")
+    (info / "METADATA").write_text(f"Name: exactrun\nVersion: {__version__}\n")
     return place
 
 
