@@ -336,6 +336,7 @@ def test_a_server_that_ignores_ranges_sends_all_of_it_once(drive: Drive, tmp_pat
     drive.add("large-file", "large.bin", content=bytes(range(250)) * 10)
     drive.whole, drive.cut = True, [700]
     assert fetched(tmp_path) == {"large.bin": bytes(range(250)) * 10}
+    assert drive.ranges == ["0-", "700-"]
 
 
 def test_the_rest_of_an_older_version_is_not_mixed_in(drive: Drive, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ Variables say what happens, where it is not to go well:
 | variable | values |
 | --- | --- |
 | `EXACTRUN_SIMULATED_PAGE` | `answers` (default), `silent`, `refuses` |
-| `EXACTRUN_SIMULATED_FAILURE` | a name of `google.colab.drive.FAILURES`, `flush` or `unassign` |
+| `EXACTRUN_SIMULATED_FAILURE` | of `drive.FAILURES`, or `flush`, `unassign`, `account` |
 | `EXACTRUN_SIMULATED_MOUNT` | a command that mounts Drive at its last argument, by FUSE |
 """
 
