@@ -173,12 +173,14 @@ class History(keras.callbacks.History):  # type: ignore[misc]
             empty text.
         finished: Whether nothing is left to do.
         unsaved: Why the newest state is not in every checkpoint directory, or an empty text.
+        data: The fingerprint of what was trained on, which other data changes.
     """
 
     resumed_from = 0
     stopped_by = ""
     finished = False
     unsaved = ""
+    data = ""
 
 
 def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:

@@ -197,8 +197,8 @@ class Run:
                 self._uploader = Uploader(persistent)
                 self.record.check("drive", "skipped" if why_not else "passed", why_not or "mounted")
                 self.record.check("persistent directory", "passed", f"{persistent}: {proof}")
-            if new:  # or deleted by its owner: begin afresh
-                shutil.rmtree(local, ignore_errors=True)
+            if new and local.exists():
+                _set_aside(local, persistent)
             local.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
@@ -281,11 +281,13 @@ class Run:
         if history is not None:
             metrics |= {name: values[-1] for name, values in history.history.items() if values}
         metrics |= {f"test_{name}": value for name, value in (test or {}).items()}
-        self.record.note(metrics=metrics, **facts)
+        # What a report of the notebook shows large.
+        figures = {n.replace("_", " "): v for n, v in _numbers(metrics, test=True).items()}
+        self.record.note(metrics=metrics, figures=figures, **facts)
         if history is not None:
             self._log_training(history, metrics)
         elif test:
-            self.record.check("test", "passed", _listed(metrics, prefix="test_"))
+            self.record.check("test", "passed", _listed(_numbers(metrics, test=True)))
         self._write_record()
         if self._uploader is not None:  # all is there: the next session need not wait for this one
             self._uploader.flush(PATIENCE)
@@ -356,15 +358,16 @@ class Run:
 
     def _log_training(self, history: Any, metrics: Mapping[str, Any]) -> None:
         self.record.note(
+            data={"sha256": history.data},
             epochs=len(history.epoch),
             resumed_from=history.resumed_from,
             finished=history.finished,
             stopped_by=history.stopped_by,
         )
         found = f"{len(history.epoch)} epochs"
-        if shown := _listed({name: v for name, v in metrics.items() if "test_" not in name[:5]}):
+        if shown := _listed(_numbers(metrics, test=False)):
             found += f", {shown}"
-        if shown := _listed({name: v for name, v in metrics.items() if "test_" in name[:5]}):
+        if shown := _listed(_numbers(metrics, test=True)):
             found += f"; {shown}"
         if history.stopped_by:
             found += f"; stopped by {history.stopped_by}"
@@ -440,10 +443,24 @@ def _as_csv(history: Any) -> str:
     return text.getvalue()
 
 
-def _listed(metrics: Mapping[str, Any], *, prefix: str = "") -> str:
-    """Return the metrics that are numbers, in words."""
-    return ", ".join(
-        f"{name} {float(value):.4g}"
-        for name, value in metrics.items()
-        if name.startswith(prefix) and isinstance(value, int | float)
+def _set_aside(local: Path, persistent: Path) -> None:
+    """Keep what this machine has of a run whose persistent directory was deleted, or lost."""
+    number = sum(1 for _ in local.parent.glob(f"{local.name}.*")) + 1
+    aside = local.rename(local.with_name(f"{local.name}.{number}"))
+    print(
+        f"{persistent} is not there any more, so this run begins afresh. What this machine had of"
+        f" it is in {aside}: to go on with that, stop, and copy its checkpoints to {persistent}."
     )
+
+
+def _numbers(metrics: Mapping[str, Any], *, test: bool) -> dict[str, str]:
+    """Return the metrics that are numbers, of the test or not, with four digits."""
+    return {
+        name: f"{float(value):.4g}"
+        for name, value in metrics.items()
+        if name.startswith("test_") == test and isinstance(value, int | float)
+    }
+
+
+def _listed(numbers: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())

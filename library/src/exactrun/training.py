@@ -143,6 +143,7 @@ class Training:
             inner.finalize_variable_values(model.trainable_weights)
         callbacks.all.on_train_end(self._logs or None)
         history.resumed_from, history.unsaved = resumed_from, unsaved
+        history.data = self._identity["data"]
         history.stopped_by = reason or self._stopped
         history.finished = not reason
         return history
