@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -112,6 +113,19 @@ def test_of_sessions_that_begin_in_the_same_instant_one_is_first(tmp_path: Path)
     ends = [process.communicate() for process in sessions]
     assert sorted(printed for printed, _ in ends) == ["", "", "", "taken\n"]
     assert sum("Another session is writing" in error for _, error in ends) == 3
+
+
+def test_nothing_is_written_while_another_process_looks_and_writes(tmp_path: Path) -> None:
+    number = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(number, fcntl.LOCK_EX)
+    thread = threading.Thread(target=Lock(tmp_path).take)
+    thread.start()
+    time.sleep(0.3)
+    before = (tmp_path / "session.json").exists()
+    os.close(number)
+    thread.join(10)
+    assert not before
+    assert written(tmp_path)["session"] == lock.SESSION
 
 
 def test_a_session_elsewhere_that_gives_a_sign_is_alive(
