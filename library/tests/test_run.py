@@ -140,11 +140,25 @@ def test_a_longer_run_replaces_the_files(tmp_path: Path) -> None:
     assert all(after[name] != before[name] for name in before)
 
 
-def test_a_run_whose_directory_was_deleted_begins_afresh(tmp_path: Path) -> None:
+def test_a_run_whose_directory_was_deleted_begins_afresh_and_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = train(tmp_path)
+    had = {path.name: path.read_bytes() for path in run.directory.rglob("*.npz")}
     run._uploader.close()
     shutil.rmtree(run.persistent_directory)
     assert read(train(tmp_path, seed=1))["resumed_from"] == 0
+    aside = run.directory.with_name(f"{run.directory.name}.1")
+    assert {path.name: path.read_bytes() for path in aside.rglob("*.npz")} == had
+    assert f"had of it is in {aside}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_record_tells_other_data_and_shows_the_tests_figures(tmp_path: Path) -> None:
+    first, same = read(train(tmp_path / "first")), read(train(tmp_path / "same"))
+    assert first["data_sha256"] == same["data_sha256"]
+    assert first["data_sha256"] != read(train(tmp_path / "other", x=X + 1))["data_sha256"]
+    assert first["figures"]["test loss"] == f"{first['metrics']['test_loss']:.4g}"
+    assert "loss" not in first["figures"]
 
 
 def test_a_second_session_is_refused_at_once_by_its_process_id(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -283,6 +282,8 @@ class Run:
         metrics |= {f"test_{name}": value for name, value in (test or {}).items()}
         # What a report of the notebook shows large.
         figures = {n.replace("_", " "): v for n, v in _numbers(metrics, test=True).items()}
+        if history is not None:
+            facts["data_sha256"] = history.data
         self.record.note(metrics=metrics, figures=figures, **facts)
         if history is not None:
             self._log_training(history, metrics)
@@ -358,7 +359,6 @@ class Run:
 
     def _log_training(self, history: Any, metrics: Mapping[str, Any]) -> None:
         self.record.note(
-            data={"sha256": history.data},
             epochs=len(history.epoch),
             resumed_from=history.resumed_from,
             finished=history.finished,

@@ -12,7 +12,7 @@ from .record import read_json
 PARTS = {
     "code": ("git_revision",),
     "packages": ("environment.python", "packages", "pins.runtime", "pins.differences"),
-    "data": ("data",),
+    "data": ("data_sha256", "data"),
     "settings": ("settings",),
     "device": (
         *("accelerator.kind", "accelerator.name", "accelerator.count"),
