@@ -280,7 +280,7 @@ def test_without_a_token_git_and_colab_say_what_is_missing(colab: Machine) -> No
 def test_a_wrong_token_is_refused_in_the_words_of_git(colab: Machine) -> None:
     fetched = colab.fetch("private", SECRET="wrong")
     assert fetched.code == 1
-    assert "the secret GITHUB_TOKEN (Colab: the key at the left)" in fetched.output
+    assert "GITHUB_TOKEN (the key at the left)" in fetched.output
     assert "fatal: could not read Username" in fetched.output.splitlines()[-1]
 
 

@@ -25,6 +25,6 @@ def splits(config: Config) -> Splits:
 
 @pytest.fixture(scope="session")
 def few(splits: Splits) -> Splits:
-    """The first 64 examples to learn from, and as many to validate by and to test on."""
+    """64 examples to learn from, and as many to validate by and to test on."""
     parts = {name: take(getattr(splits, name), 64) for name in ("train", "validation", "test")}
     return replace(splits, **parts)

@@ -101,7 +101,10 @@ def load_docstrings(cache_dir: str | Path | None = None) -> ArrayExamples:
 
 
 def take(part: Any, count: int) -> Any:
-    """Return the first examples of data as `fit` takes them, as arrays.
+    """Return a few examples of data as `fit` takes them, as arrays.
+
+    They are spread evenly, as data may be sorted by their classes; of a data set, which can only be
+    read in order, they are the first.
 
     Args:
         part: `(x, y)` or `(x, y, sample_weight)`; `(source,)`; `(function,)`, whose epoch 0 is
@@ -122,7 +125,9 @@ def take(part: Any, count: int) -> Any:
     if callable(data) and not hasattr(data, "__getitem__"):
         data = data(0)
     if not hasattr(data, "unbatch"):
-        return as_examples(data)[:count]
+        examples = as_examples(data)
+        rows = np.linspace(0, len(examples) - 1, min(count, len(examples)))
+        return examples[rows.round().astype(np.int64)]
     whole = data.unbatch().batch(count)
     return next(whole.take(1).as_numpy_iterator())
 
