@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 
 import pytest
 from baking import TEMPLATE, Bake, Project
@@ -93,3 +94,32 @@ def test_the_badges_open_the_notebook_that_exists(name: str, bake: Bake) -> None
     )
     assert f"]({kaggle})" in prose(project, name)
     assert (project.path / "notebooks" / "setup.ipynb").is_file()
+
+
+def readme_block(language: str) -> str:
+    """The block of the template's README that is held to a generated project."""
+    readme = (TEMPLATE / "README.md").read_text(encoding="utf-8")
+    held = r"<!-- held to a generated project by tests/test_documents.py -->\n"
+    found = re.search(rf"{held}```{language}\n(.*?)```", readme, re.S)
+    assert found is not None
+    return found[1]
+
+
+def test_the_templates_readme_shows_the_projects_training(bake: Bake) -> None:
+    (module,) = bake().path.glob("src/*/train.py")
+    _, body = module.read_text(encoding="utf-8").split('"""\n    # 1.')
+    assert readme_block("python").strip() == textwrap.dedent("    # 1." + body).strip()
+
+
+def test_the_templates_readme_shows_the_projects_files(bake: Bake) -> None:
+    project = bake().path
+    (package,) = (project / "src").iterdir()
+    shown = []
+    for line in readme_block("").splitlines()[1:]:
+        name = line.lstrip("├└│─ ").split()[0].replace("<package>", package.name)
+        nested = line.startswith("│")
+        shown.append(name)
+        path = (package if nested else project) / name
+        assert path.is_dir() if name.endswith("/") else path.is_file(), line
+    top = {path.name for path in project.iterdir() if not path.name.startswith(".")}
+    assert top <= {name.split("/")[0] for name in shown}

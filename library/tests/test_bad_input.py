@@ -711,6 +711,7 @@ def test_a_disk_that_can_not_be_written_is_refused(
         assert not [word for word in [str(disk), *words] if word not in message], message
 
 
+@pytest.mark.thorough
 def test_what_several_devices_can_not_do_is_refused(tmp_path: Path) -> None:
     program = "import test_bad_input; test_bad_input.print_messages_of_two_devices()"
     run = subprocess.run(

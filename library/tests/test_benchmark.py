@@ -63,6 +63,7 @@ def test_the_standard_work_is_that_of_the_literature() -> None:
     assert names[:2] == ["32×7×7×3 convolution of 100×100×100×3", "10000×100 by 100×100000 product"]
 
 
+@pytest.mark.thorough
 def test_the_work_is_done_on_the_device_that_is_timed() -> None:
     # A second CPU takes the GPU's part, in a process of its own: TensorFlow's devices are fixed.
     code = """

@@ -19,6 +19,8 @@ from reference import SEED, keras_fit
 
 import exactrun
 
+pytestmark = pytest.mark.thorough
+
 EPOCHS = 6
 
 

@@ -170,6 +170,7 @@ def test_every_example_is_visited_in_an_order_of_each_epoch(tmp_path: Path) -> N
     assert first != second
 
 
+@pytest.mark.thorough
 def test_max_time_secs_saves_and_returns(tmp_path: Path) -> None:
     unbroken = model()
     fit(unbroken, tmp_path / "unbroken", X, Y)

@@ -25,7 +25,10 @@ from exactrun.notebooks import simulated_colab
 from exactrun.staging import stage
 from exactrun.upload import Uploader
 
-pytestmark = pytest.mark.skipif(bool(mounting.MISSING), reason=mounting.WHY_NOT)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(bool(mounting.MISSING), reason=mounting.WHY_NOT),
+]
 
 
 @pytest.fixture
