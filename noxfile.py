@@ -63,8 +63,10 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *quick, env=QUIET)
     session.run("pytest", *quick, *session.posargs)
     project = generate(session, BUILD / "tests")
+    python = build_environment(session, project)
     with session.chdir(project):
-        session.run("pytest", "-m", "not notebook", env=QUIET | {"PYTHONPATH": "src"})
+        own = ["-m", "pytest", "--ignore", "tests/test_notebook.py"]
+        session.run(python, *own, external=True, env=QUIET | {"PYTHONPATH": "src"})
 
 
 @nox.session(default=False)
