@@ -272,7 +272,7 @@ class EvaluationBatches:
                 shared = self.shared_steps(devices) * devices.replicas
                 own = np.arange(shared).reshape(-1, devices.workers, devices.own)
                 # What can't be shared evenly, every device computes; it is counted once.
-                rest = np.repeat(np.arange(shared, self.batches), devices.own)
+                rest: np.ndarray = np.repeat(np.arange(shared, self.batches), devices.own)
                 order = np.concatenate([own[:, context.input_pipeline_id].ravel(), rest])
                 data = tf.data.Dataset.from_tensor_slices(order).map(self._batch)
             else:
