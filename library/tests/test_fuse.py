@@ -443,7 +443,6 @@ class Colab:
         return next(line for line in printed.splitlines() if line.startswith("ended")).split()[1:]
 
 
-@pytest.mark.slow
 def test_a_destroyed_machine_costs_no_digit(tmp_path: Path) -> None:
     unbroken, colab = Colab(tmp_path / "unbroken"), Colab(tmp_path / "broken")
     machine = colab.start(pause=0.02)

@@ -176,7 +176,7 @@ def start(directory: Path, *, devices: int = 1, count: int = 1) -> dict[str, Any
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_is_the_same_on_one_device_on_two_and_on_two_workers(tmp_path: Path) -> None:
     one = start(tmp_path / "one")
     for name, options in (("two", {"devices": 2}), ("workers", {"count": 2})):

@@ -113,7 +113,7 @@ def test_the_exit_code_is_the_verdict(cell: str, status: int, tmp_path: Path) ->
     assert "cell 2 of 2: The part\n" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_quiet_it_names_the_cells_only(tmp_path: Path) -> None:
     case = Case(name="", cells=("print('talk', 'ing')",))
     printed, _ = command(case.write(tmp_path), "--quiet").communicate(timeout=60)
@@ -121,7 +121,7 @@ def test_quiet_it_names_the_cells_only(tmp_path: Path) -> None:
     assert "talk ing" not in printed
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("flag", "fault"),
     [
@@ -154,7 +154,7 @@ def test_an_output_that_is_a_file_is_told_in_a_sentence(tmp_path: Path) -> None:
     assert "out" in told
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_who_reads_the_executed_notebook_meanwhile_reads_a_whole_one(tmp_path: Path) -> None:
     cells = tuple(f"print('x' * 300_000)\n{number}" for number in range(15))
     process = command(Case(name="", cells=cells).write(tmp_path), "--quiet")

@@ -53,7 +53,7 @@ def papermill(
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=[pytest.mark.slow] * (number > 0)) for number, case in CASES],
+    [pytest.param(case, marks=[pytest.mark.thorough] * (number > 0)) for number, case in CASES],
     ids=lambda case: case.name,
 )
 def test_verdict(case: Case, installed: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from exactrun.notebooks import NotebookFailed, run_notebook
 from exactrun.notebooks.report import write_index
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 WIDTHS = {"desk": 1280, "tablet": 768, "phone": 390}
 PAGES = ["passed", "failed", "index"]

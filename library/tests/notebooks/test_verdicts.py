@@ -44,7 +44,7 @@ def executed(case: Case, place: Path, notebook: Path | None = None) -> UserError
 
 @pytest.mark.parametrize(
     "case",
-    [*MATRIX, *(pytest.param(case, marks=pytest.mark.slow) for case in MORE)],
+    [*MATRIX, *(pytest.param(case, marks=pytest.mark.thorough) for case in MORE)],
     ids=lambda case: case.name,
 )
 def test_verdict(case: Case, place: Path) -> None:
