@@ -82,7 +82,8 @@ def wheel(session: nox.Session) -> None:
 def projects(session: nox.Session) -> None:
     """Run all checks of generated projects, also with eight kinds of a user's own data."""
     install(session, "projects")
-    session.run("pytest", "--numprocesses", "2", "-m", "slow", *session.posargs, env=QUIET)
+    both = ["--numprocesses", "2", "--dist", "loadgroup"]
+    session.run("pytest", *both, "-m", "slow", *session.posargs, env=QUIET)
 
 
 def generate(session: nox.Session, output: Path, *answers: str) -> Path:

@@ -34,6 +34,9 @@ ENVIRONMENT = (
 """Of `PROJECT_PYTHON`, if that is set: the runtime whose pins it has."""
 MODULES = {"PYTHONPATH": os.pathsep.join(["src", *filter(None, [os.environ.get("PYTHONPATH")])])}
 
+INSTALLED = pytest.mark.xdist_group("installed")
+"""Tests that share the environments that pip makes, which takes minutes."""
+
 TASKS, RUNTIMES = CHOICES["task"], CHOICES["colab_runtime"]
 PAIRS = [
     (TASKS[number % len(TASKS)], RUNTIMES[number % len(RUNTIMES)])
@@ -132,6 +135,7 @@ def train(project: Project, python: Path, name: str, *flags: str) -> Path:
     return project.path / "runs" / name
 
 
+@INSTALLED
 @pytest.mark.parametrize(("task", "accuracy"), [("image", 0.97), ("text", 0.82)])
 def test_it_learns_real_data(
     installed: dict[str, tuple[Project, Path]], task: str, accuracy: float
@@ -142,6 +146,7 @@ def test_it_learns_real_data(
     assert [check for check in record["checks"] if check["status"] == "failed"] == []
 
 
+@INSTALLED
 @pytest.mark.parametrize(
     ("task", "network", "size"),
     [
@@ -161,6 +166,7 @@ def test_the_reference_networks_have_the_known_sizes(
     assert in_terminal(project, python, "-c", code).splitlines()[0] == str(size)
 
 
+@INSTALLED
 def test_the_trained_model_knows_a_picture(installed: dict[str, tuple[Project, Path]]) -> None:
     project, python = installed["image"]
     model = train(project, python, "seen", "--epochs", "3") / "model.keras"
@@ -184,6 +190,7 @@ def test_the_trained_model_knows_a_picture(installed: dict[str, tuple[Project, P
     )
 
 
+@INSTALLED
 def test_the_trained_model_knows_a_text(installed: dict[str, tuple[Project, Path]]) -> None:
     project, python = installed["text"]
     model = train(project, python, "read", "--epochs", "3") / "model.keras"
@@ -199,12 +206,14 @@ def test_the_trained_model_knows_a_text(installed: dict[str, tuple[Project, Path
     assert [line.split(" ")[1] for line in printed[:2]] == list(texts)
 
 
+@INSTALLED
 def test_two_workers_end_with_one_record(installed: dict[str, tuple[Project, Path]]) -> None:
     project, python = installed["image"]
     record = record_in(train(project, python, "both", "--epochs", "1", "--workers", "2"))
     assert "of 2 workers" in record["devices"]
 
 
+@INSTALLED
 def test_an_installed_project_is_found_in_order(
     installed: dict[str, tuple[Project, Path]],
 ) -> None:
@@ -225,6 +234,7 @@ def execute(
     return in_terminal(project, *command, "-p", "epochs=1", *flags, PATH=path, **env)
 
 
+@INSTALLED
 def test_the_notebook_opened_alone_in_colab_does_all_of_it(
     installed: dict[str, tuple[Project, Path]], tmp_path: Path
 ) -> None:
@@ -265,6 +275,7 @@ def test_the_notebook_opened_alone_in_colab_does_all_of_it(
     assert (tmp_path / "machine/unassigned").exists()
 
 
+@INSTALLED
 def test_on_kaggle_results_are_kept_and_the_code_is_not(
     installed: dict[str, tuple[Project, Path]], tmp_path: Path
 ) -> None:
@@ -291,6 +302,7 @@ def test_on_kaggle_results_are_kept_and_the_code_is_not(
     assert (temporary / project.path.name / "src").is_dir()
 
 
+@INSTALLED
 def test_a_second_notebook_is_one_command_away(
     installed: dict[str, tuple[Project, Path]], tmp_path: Path
 ) -> None:
