@@ -33,7 +33,7 @@ def install(session: nox.Session, group: str, within: Path = Path()) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format, style and the library's types; `-- --fix` mends."""
+    """Check format, style and the library's types; `-- --fix` fixes."""
     install(session, "lint", LIBRARY)
     fix = "--fix" in session.posargs
     session.run("ruff", "format", *([] if fix else ["--diff"]), ".")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exactrun import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

@@ -171,10 +171,10 @@ def assert_suggestions_are_accepted(
 ) -> None:
     asked = [name for name in answers if not name.startswith("_")]
     given = answers | dict.fromkeys([*asked, "__asked_slug"], wrong)
-    mended = given | {name: suggestion for name, _, _, suggestion in pre_gen.refusals(given)}
-    mended["__asked_slug"] = mended["project_slug"]
-    mended["__package"] = mended["project_slug"].replace("-", "_")
-    assert pre_gen.refusals(mended) == []
+    fixed = given | {name: suggestion for name, _, _, suggestion in pre_gen.refusals(given)}
+    fixed["__asked_slug"] = fixed["project_slug"]
+    fixed["__package"] = fixed["project_slug"].replace("-", "_")
+    assert pre_gen.refusals(fixed) == []
 
 
 @pytest.mark.parametrize("wrong", [slug for slug, _ in REFUSED_SLUGS])

@@ -17,7 +17,7 @@ def install(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format, style and notebooks; `-- --fix` mends what can be mended."""
+    """Check format, style and notebooks; `-- --fix` fixes what can be fixed."""
     install(session)
     fix = "--fix" in session.posargs
     session.run("ruff", "format", *([] if fix else ["--diff"]), ".")

@@ -344,7 +344,7 @@ def test_bad_examples_of_an_iterable_end_it_with_words(tmp_path: Path) -> None:
         yield np.ones(2)
         raise BadExample("file 1", "is torn")
 
-    with pytest.raises(UserError, match=r"stopped: file 1: is torn\. Mend that"):
+    with pytest.raises(UserError, match=r"stopped: file 1: is torn\. Fix that"):
         write_shards(torn(), tmp_path, ignore_errors=True)
     nan = [np.ones(2), np.array([1, np.nan]), np.zeros(2)]
     shards = write_shards(iter(nan), tmp_path / "nan", ignore_errors=True)

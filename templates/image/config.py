@@ -3,3 +3,4 @@
     batch_size: int = 32  # examples per step, of all GPUs together
     learning_rate: float = 2e-3  # the highest: it falls to zero along a cosine
     dropout: float = 0.3  # fraction of units dropped before the last layer, while training
+{% include "config_checks.py" %}

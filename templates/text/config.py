@@ -5,3 +5,4 @@
     dropout: float = 0.25  # fraction of words, and of units before the last layer, while training
     vocabulary_size: int = 20_000  # words that the model tells apart, the most frequent ones
     sequence_length: int = 300  # words of a text that the model reads
+{% include "config_checks.py" %}

@@ -51,7 +51,7 @@ def read_freeze(source: str) -> str:
     Raises:
         PinsError: It can't be fetched or read, or is a page for browsers.
     """
-    mend = f"Give a file, or an address that answers with plain text such as {FREEZE_ADDRESS}"
+    fix = f"Give a file, or an address that answers with plain text such as {FREEZE_ADDRESS}"
     try:
         if is_address(source):
             with urlopen(source, timeout=60) as response:
@@ -60,9 +60,9 @@ def read_freeze(source: str) -> str:
             data = Path(source).read_bytes()
         text = data.decode("utf-8-sig")
     except (OSError, HTTPException, ValueError) as error:
-        raise PinsError(f"The freeze {source} can't be read: {error}.\n{mend}") from error
+        raise PinsError(f"The freeze {source} can't be read: {error}.\n{fix}") from error
     if text.lstrip().startswith("<"):
-        raise PinsError(f"The freeze {source} is a web page, not the output of pip.\n{mend}")
+        raise PinsError(f"The freeze {source} is a web page, not the output of pip.\n{fix}")
     return text
 
 

@@ -58,7 +58,7 @@ def read_needs(root: Path) -> dict[str, Needs]:
             raise PinsError(
                 f"The pyproject.toml of a fresh project for task {task} doesn't tell its needs: "
                 f"{type(error).__name__}: {error}.\n"
-                "Mend the template's pyproject.toml: [project] dependencies and "
+                "Fix the template's pyproject.toml: [project] dependencies and "
                 "[dependency-groups] dev must be lists of package names."
             ) from error
     return needs
@@ -86,7 +86,7 @@ def bake(root: Path, folder: Path, **answers: str) -> str:
     except (CookiecutterException, TemplateError, OSError, ValueError) as error:
         raise PinsError(
             f"The template can't be baked with {answers}: {type(error).__name__}: {error}.\n"
-            "Mend the template first: its pyproject.toml tells what to pin."
+            "Fix the template first: its pyproject.toml tells what to pin."
         ) from error
 
 

@@ -74,3 +74,9 @@ def test_a_setting_that_is_unknown_is_refused(capsys: pytest.CaptureFixture[str]
         main(["train", "--epoch-count", "2"])
     assert refusal.value.code == 2
     assert "--epoch-count" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "seed"])
+def test_a_setting_that_makes_no_sense_is_refused(name: str) -> None:
+    with pytest.raises(exactrun.UserError, match=f"{name}=-1 must be"):
+        Config(**{name: -1})

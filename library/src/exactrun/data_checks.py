@@ -125,7 +125,7 @@ def unreadable_told(examples: Examples, part: str) -> Iterator[None]:
             except Exception as error:
                 raise UserError(
                     f"Example {row} of {part} can't be read: {type(error).__name__}: {error}. A"
-                    f" source has to give every example from 0 to {len(examples) - 1}: mend this"
+                    f" source has to give every example from 0 to {len(examples) - 1}: fix this"
                     " one, or leave it out."
                 ) from error
         raise

@@ -137,7 +137,7 @@ def open_shards(directory: str | Path, *, verify: bool = True) -> Shards:
                 arrays.append(_map_shard(place, shard, manifest["form"], verify=verify))
                 bar.update()
     except OSError as error:
-        raise UserError(f"{place} can't be read: {explain(error)}. Mend that.") from error
+        raise UserError(f"{place} can't be read: {explain(error)}. Check the path.") from error
     return Shards(manifest, arrays)
 
 
@@ -185,7 +185,7 @@ def write_shards(
     except (OSError, BadExample) as error:
         why = explain(error) if isinstance(error, OSError) else error
         raise UserError(
-            f"Writing shards into {place} stopped: {why}. Mend that and run the same again, which"
+            f"Writing shards into {place} stopped: {why}. Fix that and run the same again, which"
             " goes on after the shards that are finished."
         ) from error
     return open_shards(place, verify=False)
@@ -238,7 +238,7 @@ class _Writer:
         with suppress(UserError):
             for shard in self.manifest["shards"]:
                 _map_shard(self.place, shard, self.form, verify=True)
-                if shard["ignored"]:  # is tried again: it may have been mended since
+                if shard["ignored"]:  # is tried again: it may have been fixed since
                     break
                 shards.append(shard)
         self.manifest["shards"] = shards

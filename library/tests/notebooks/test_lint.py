@@ -1,4 +1,4 @@
-"""The lint of notebooks: what it finds in a stored notebook, and what it mends."""
+"""The lint of notebooks: what it finds in a stored notebook, and what it fixes."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_the_command_fails_while_there_are_findings(
     assert command("notebook", "lint", path.parent) == 1
     assert f"{path}: cell work: it holds outputs" in capsys.readouterr().out
     assert command("notebook", "lint", "--clean", path) == 0
-    assert f"{path}: mended" in capsys.readouterr().out
+    assert f"{path}: fixed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from .config import Config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0 if all went well, 1 if there is something to mend."""
+    """Run a command; return 0 if all went well, 1 if there is something to fix."""
     options = vars(parser().parse_args(arguments))
     command = options.pop("command")
     try:

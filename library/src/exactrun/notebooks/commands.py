@@ -71,7 +71,7 @@ def _add_notebook(commands: Any) -> None:
         parser.add_argument("paths", nargs="+", type=Path, help="notebooks, or directories of them")
         parser.set_defaults(command=_told(command), parser=parser)
         if command is _lint:
-            parser.add_argument("--clean", action="store_true", help="first mend what can be")
+            parser.add_argument("--clean", action="store_true", help="first fix what can be")
 
     index = commands.add_parser(
         "index",
@@ -139,7 +139,7 @@ def _lint(options: argparse.Namespace) -> bool:
     for path in notebooks:
         try:
             if options.clean and clean(path):
-                print(f"{path}: mended")
+                print(f"{path}: fixed")
             findings = [f"{path}: {finding}" for finding in check(path)]
         except UserError as error:
             findings = [str(error)]
@@ -154,7 +154,7 @@ def _clean(options: argparse.Namespace) -> bool:
 
     for path in _notebooks(options):
         if clean(path):
-            print(f"{path}: mended")
+            print(f"{path}: fixed")
     return True
 
 

@@ -21,7 +21,7 @@ def find_notebooks(directory: Path) -> list[Path]:
 
 
 def read_notebook(path: Path) -> Json:
-    """Return a notebook as it is in its file: nbformat would mend it on the way.
+    """Return a notebook as it is in its file: nbformat would fix it on the way.
 
     Raises:
         UserError: If there is none, or it is not valid; cells without ids are no reason.

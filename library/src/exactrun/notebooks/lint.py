@@ -1,4 +1,4 @@
-"""What is wrong with notebooks as they are stored, and mending what a machine can mend."""
+"""What is wrong with notebooks as they are stored, and fixing what a machine can fix."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def check(path: Path) -> list[Finding]:
 
 
 def clean(path: Path) -> bool:
-    """Mend a notebook's file where a machine can; return whether anything had to be mended.
+    """Fix a notebook's file where a machine can; return whether anything had to be fixed.
 
     Raises:
         UserError: If the file is not a valid notebook.
     """
     notebook = read_notebook(path)
-    mended = cleaned(notebook)
-    if mended != notebook:
-        write_whole(path, json.dumps(mended, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-    return mended != notebook
+    fixed = cleaned(notebook)
+    if fixed != notebook:
+        write_whole(path, json.dumps(fixed, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    return fixed != notebook
 
 
 def cleaned(notebook: Json) -> Json:
@@ -76,12 +76,12 @@ def notebooks_at(paths: Iterable[Path]) -> list[Path]:
 
 def _mendable(notebook: Json) -> Iterator[Finding]:
     """Find what cleaning would change."""
-    remedy = "`exactrun notebook clean` mends it."
-    mended = cleaned(notebook)
-    if mended["metadata"] != notebook["metadata"]:
+    remedy = "`exactrun notebook clean` fixes it."
+    fixed = cleaned(notebook)
+    if fixed["metadata"] != notebook["metadata"]:
         fault = "its metadata holds what a tool left, which differs on every machine"
         yield Finding(fault=fault, remedy=remedy)
-    for (name, cell), after in zip(rules.named(notebook), mended["cells"], strict=True):
+    for (name, cell), after in zip(rules.named(notebook), fixed["cells"], strict=True):
         faults = []
         if cell.get("id") != after["id"]:
             faults.append(f"its id is {'used twice' if 'id' in cell else 'missing'}")

@@ -1,4 +1,4 @@
-"""What must hold of a stored notebook's cells, and how to mend what does not."""
+"""What must hold of a stored notebook's cells, and how to fix what does not."""
 
 from __future__ import annotations
 
