@@ -56,7 +56,7 @@ def library(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Test library, template and a generated project, without what takes long (3 minutes)."""
+    """Test library, template and a generated project, without what takes long (4 minutes)."""
     install(session, "test")
     install(session, "test", LIBRARY)
     session.install("--no-deps", "--editable", str(LIBRARY))
