@@ -144,37 +144,6 @@ def test_early_stopping_ends_the_run_for_good(tmp_path: Path) -> None:
     assert len(longer.epoch) == EPOCHS + 1
 
 
-class Fail(kc.Callback):
-    """A user's callback with a mistake in it."""
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if epoch == 2:
-            raise ZeroDivisionError
-
-
-@pytest.mark.parametrize("interval", [60, 0])  # the newest checkpoint is of the beginning, or later
-@pytest.mark.parametrize("where", ["run", "another"])
-def test_callbacks_that_were_used_before_begin_as_new_ones(
-    where: str, interval: float, tmp_path: Path
-) -> None:
-    callbacks = [*several(), Remembering()]
-    expected = fit(make("regression"), tmp_path / "unbroken", [*several(), new := Remembering()])
-    with pytest.raises(ZeroDivisionError):
-        fit(make("regression"), tmp_path / "run", [*callbacks, Fail()], save_interval_secs=interval)
-    found = fit(make("regression"), tmp_path / where, callbacks)
-    assert found.history == expected.history
-    assert callbacks[-1].losses == new.losses
-
-
-def test_what_a_user_sets_in_a_callback_that_was_used_before_stays(tmp_path: Path) -> None:
-    stopping = kc.EarlyStopping("val_loss", min_delta=0.2, patience=9)
-    fit(make("regression"), tmp_path / "one", [stopping], epochs=2)
-    stopping.min_delta = 100.0
-    stopping.patience = 2
-    assert len(fit(make("regression"), tmp_path / "two", [stopping]).epoch) == 3
-    assert stopping.min_delta == -100.0  # Keras turns its sign, once
-
-
 class Remembering(kc.Callback):
     """A callback of a user's, which holds all kinds of things."""
 

@@ -8,6 +8,7 @@ a patience, counts from then on.
 from __future__ import annotations
 
 import csv
+import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,6 @@ import numpy as np
 
 from .distribution import Devices
 from .errors import UserError
-from .files import whole_file
 
 COPIED_BYTES = 16 << 20
 """Arrays up to this size are copied into a state, and compared by value. Of larger ones, such as
@@ -31,12 +31,9 @@ WRITERS = (
     keras.callbacks.ModelCheckpoint,
     keras.callbacks.CSVLogger,
     keras.callbacks.TensorBoard,
+    keras.callbacks.SwapEMAWeights,
 )
-
-LEFT = "_exactrun_left"
-"""The attribute that holds what was in a callback before a training, and what that left there."""
-
-_NEVER = ("_model", "model", "params", "validation_data", LEFT)
+_NEVER = ("_model", "model", "params", "validation_data")
 
 BATCH_METHODS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
@@ -44,12 +41,22 @@ BATCH_METHODS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin",
 class Callbacks:
     """Call Keras' callbacks as `fit` does, and save and restore what they hold.
 
+    Args:
+        callbacks: Of the user.
+        model: What is trained.
+        devices: What it is trained on; files are written by the chief only.
+        epochs: Of the run.
+        steps: Of an epoch.
+        verbose: As in Keras.
+
     Attributes:
         all: Keras' own list, to be called.
         history: Keras' `History`.
         each_batch: Whether a callback wants to see every batch, or every `steps_per_execution`
             batches, as under `fit`; otherwise a call may make any number of steps.
-        wants_logs: Whether the logs of each call are shown or asked for.
+
+    Raises:
+        UserError: If something is no callback, or one that can't be used.
     """
 
     def __init__(
@@ -62,15 +69,19 @@ class Callbacks:
         steps: int,
         verbose: int | str,
     ) -> None:
-        # Files are written by the chief only.
-        own = [c for c in callbacks if devices.chief or not isinstance(c, WRITERS)]
+        own = [c for c in callbacks if devices.chief or not isinstance(c, WRITERS[:3])]
         show = verbose if devices.chief else 0
         given = next((c for c in own if isinstance(c, keras.callbacks.History)), None)
         self.history: History = given or History()
         if given is None:
             own.append(self.history)
         self.all = keras.callbacks.CallbackList(
-            own, add_progbar=show != 0, model=model, verbose=show, epochs=epochs, steps=steps
+            own,
+            add_progbar=show != 0,
+            model=model,
+            verbose=show,
+            epochs=epochs,
+            steps=steps,
         )
         model.history = self.history
         # Calls from a thread would race with what a checkpoint reads.
@@ -78,34 +89,20 @@ class Callbacks:
         self._own = own
         self.each_batch = any(map(_wants_batches, own))
         self.wants_logs = self.each_batch or show in (1, "auto")
-        self._told: set[tuple[type, str]] = set()
-        self._new: list[dict[str, Any]] = []
         self._before: list[dict[str, Any]] = []
 
     def begin(self, *, done_epochs: int, resumed: bool) -> None:
-        """Call `on_train_begin`, as if no earlier training in this process had used the callbacks.
+        """Call `on_train_begin`.
 
         Args:
             done_epochs: Epochs that earlier sessions finished.
-            resumed: Whether there was one.
+            resumed: Whether there was an earlier session.
         """
         for callback in self._own:
-            new, left = vars(callback).pop(LEFT, ({}, {}))
-            for name, value in left.items():
-                changed = name not in new or not _same(new[name], value)
-                if changed and _same(vars(callback).get(name), value):  # not by the user since
-                    vars(callback).pop(name, None)
-                    vars(callback).update({name: new[name]} if name in new else {})
             if resumed and isinstance(callback, keras.callbacks.CSVLogger):
                 _continue_csv(callback, done_epochs)
-        self._new = [_state_of(callback) for callback in self._own]
         self.all.on_train_begin()
-        self._before = [_state_of(callback) for callback in self._own]
-
-    def end(self) -> None:
-        """Note what the training, which may have failed, leaves in the callbacks; see `begin`."""
-        for callback, new in zip(self._own, self._new, strict=False):
-            vars(callback)[LEFT] = new, _state_of(callback)
+        self._before = [_State.of(callback) for callback in self._own]
 
     def state(self) -> tuple[list[Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return what has changed since `begin`.
@@ -117,13 +114,13 @@ class Callbacks:
         arrays: dict[str, np.ndarray] = {}
         for number, (callback, before) in enumerate(zip(self._own, self._before, strict=True)):
             changed = {}
-            for name, value in _state_of(callback).items():
+            for name, value in _State.of(callback).items():
                 if name in before and _same(before[name], value):
                     continue
                 try:
                     changed[name] = _encode(value, arrays, f"callback-{number}-{name}")
                 except TypeError:
-                    self._tell_unsaved(type(callback), name, value)
+                    _tell_unsaved(callback, name, value)
             states.append([type(callback).__name__, changed])
         small = {n: a for n, a in arrays.items() if a.nbytes < LASTING_BYTES}
         large = {n: a for n, a in arrays.items() if a.nbytes >= LASTING_BYTES}
@@ -152,17 +149,6 @@ class Callbacks:
         """Tell whether a callback ends the training when the loss is NaN."""
         return any(isinstance(c, keras.callbacks.TerminateOnNaN) for c in self._own)
 
-    def _tell_unsaved(self, kind: type, name: str, value: Any) -> None:
-        if kind.__module__.startswith("keras.") or (kind, name) in self._told:
-            return
-        self._told.add((kind, name))
-        print(
-            f"{kind.__name__}.{name} is a {type(value).__name__}, which a checkpoint can't keep: a"
-            " resumed run finds there what on_train_begin leaves. Numbers, texts, arrays, and"
-            " lists, tuples, dicts or sets of them are kept.",
-            flush=True,
-        )
-
 
 class History(keras.callbacks.History):  # type: ignore[misc]
     """Keras' `History`, with what this session did.
@@ -183,8 +169,26 @@ class History(keras.callbacks.History):  # type: ignore[misc]
     data = ""
 
 
+class _State:
+    """What a callback holds, as it is now."""
+
+    @staticmethod
+    def of(callback: Any) -> dict[str, Any]:
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            names = [n for n in vars(callback) if n.startswith("_global_")]
+        elif isinstance(callback, keras.callbacks.CSVLogger):
+            names = ["keys"]
+        else:
+            names = [name for name in vars(callback) if name not in _NEVER]
+        return {name: _snapshot(vars(callback)[name]) for name in names}
+
+
 def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
-    """Return the user's callbacks as a list; refuse what is none, or can't be used."""
+    """Return the user's callbacks as a list.
+
+    Raises:
+        UserError: If something is no callback, or one that can't be used.
+    """
     if callbacks is None:
         return []
     if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -233,19 +237,25 @@ def _continue_csv(callback: keras.callbacks.CSVLogger, done_epochs: int) -> None
     with path.open(newline="") as file:
         rows = list(csv.reader(file, delimiter=callback.sep))
     kept = [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < done_epochs]
-    with whole_file(path, "w", newline="") as file:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="") as file:
         csv.writer(file, delimiter=callback.sep).writerows([*rows[:1], *kept])
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
-def _state_of(callback: Any) -> dict[str, Any]:
-    """Return what a callback holds, as it is now."""
-    if isinstance(callback, keras.callbacks.TensorBoard):
-        names = [n for n in vars(callback) if n.startswith("_global_")]
-    elif isinstance(callback, keras.callbacks.CSVLogger):
-        names = ["keys"]
-    else:
-        names = [name for name in vars(callback) if name not in _NEVER]
-    return {name: _snapshot(vars(callback)[name]) for name in names}
+def _tell_unsaved(callback: Any, name: str, value: Any) -> None:
+    if not type(callback).__module__.startswith("keras.") and not hasattr(
+        callback, f"_told_{name}"
+    ):
+        object.__setattr__(callback, f"_told_{name}", True)
+        print(
+            f"{type(callback).__name__}.{name} is a {type(value).__name__}, which a checkpoint"
+            " can't keep: a resumed run finds there what on_train_begin leaves. Numbers, texts,"
+            " arrays, and lists, tuples, dicts or sets of them are kept.",
+            flush=True,
+        )
 
 
 def _snapshot(value: Any) -> Any:
@@ -291,13 +301,18 @@ def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     kind = type(value)
     if kind in (list, tuple, set, deque):
         parts = [_encode(part, arrays, f"{name}-{i}") for i, part in enumerate(value)]
-        return {kind.__name__: parts} | ({"maxlen": value.maxlen} if kind is deque else {})
+        return (
+            {kind.__name__: parts, "maxlen": value.maxlen}
+            if kind is deque
+            else {kind.__name__: parts}
+        )
     if kind is dict:
-        parts = [
-            [_encode(key, arrays, ""), _encode(part, arrays, f"{name}-{i}")]
-            for i, (key, part) in enumerate(value.items())
-        ]
-        return {"dict": parts}
+        return {
+            "dict": [
+                [_encode(key, arrays, ""), _encode(part, arrays, f"{name}-{i}")]
+                for i, (key, part) in enumerate(value.items())
+            ]
+        }
     raise TypeError(kind.__name__)
 
 

@@ -177,7 +177,6 @@ def fit(
         try:
             return training.run(told, max_time_secs=max_time_secs)
         finally:
-            told.end()
             remember_learning_rates(model)
 
 
