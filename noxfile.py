@@ -31,6 +31,12 @@ def install(session: nox.Session, group: str, within: Path = Path()) -> None:
     session.install(*nox.project.dependency_groups(groups, group))
 
 
+def install_library(session: nox.Session) -> None:
+    """Install the library from its sources, with what its tests need."""
+    install(session, "test", LIBRARY)
+    session.install("--no-deps", "--editable", str(LIBRARY))
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check format, style and the library's types; `-- --fix` fixes."""
@@ -45,8 +51,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=PYTHONS, default=False, download_python="never")
 def library(session: nox.Session) -> None:
     """Test the library on each Python at hand (minutes); `-- -m slow`: kills, workers, scale."""
-    install(session, "test", LIBRARY)
-    session.install("--no-deps", "--editable", str(LIBRARY))
+    install_library(session)
     arguments = [*("--numprocesses", "2"), *(session.posargs or ["-m", "not slow"])]
     if session.python == COVERED and not session.posargs:
         arguments += ["--cov", "--cov-report", "term:skip-covered"]
@@ -58,8 +63,7 @@ def library(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test library, template and a generated project, without what takes long (4 minutes)."""
     install(session, "test")
-    install(session, "test", LIBRARY)
-    session.install("--no-deps", "--editable", str(LIBRARY))
+    install_library(session)
     quick = ["--numprocesses", "2", "-m", "not slow and not thorough"]
     with session.chdir(LIBRARY):
         session.run("pytest", *quick, env=QUIET)
@@ -164,8 +168,7 @@ def bench(session: nox.Session) -> None:
         install(session, "generate")
         session.run("python", "bench/template.py")
     if {"notebooks", "fit-memory", "drive"} & set(wanted):
-        install(session, "test", LIBRARY)
-        session.install("--no-deps", "--editable", str(LIBRARY))
+        install_library(session)
     if "notebooks" in wanted:
         session.install("nbmake==1.5.5")
         session.run("python", "bench/notebooks.py", env=QUIET)

@@ -63,9 +63,9 @@ def run(python: Path) -> Run:
 
 
 def replace(project: Project, kind: str) -> None:
-    """Put a kind's own modules over the project's, and make its files."""
+    """Put a kind's own modules over the project's; one that follows another keeps its data."""
     (package,) = (project.path / "src").iterdir()
-    for name in ("data.py", "model.py"):
+    for name in ("model.py",) if kind in FOLLOWING else ("data.py", "model.py"):
         shutil.copyfile(OWN_DATA / kind / name, package / name)
 
 

@@ -19,6 +19,9 @@ from exactrun import driver, gpu
 from exactrun.gpu import Accelerator
 
 SOURCE = Path(exactrun.__file__).parent.parent
+BROKEN = Accelerator(
+    kind="cpu", name="CPU", count=0, precisions=("float32",), status="failed", checked="why"
+)
 COMMANDS = ["check", "stage", "shard", "benchmark", "notebook", "compare", "crash-test"]
 
 
@@ -91,10 +94,7 @@ def test_check_prints_the_machine_and_the_checks_as_a_table(
 def test_check_fails_when_the_gpu_or_the_driver_is_broken(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = Accelerator(
-        kind="cpu", name="CPU", count=0, precisions=("float32",), status="failed", checked="why"
-    )
-    monkeypatch.setattr(gpu, "setup", lambda *wanted, **settings: broken)
+    monkeypatch.setattr(gpu, "setup", lambda *wanted, **settings: BROKEN)
     assert command_line.main(["check"]) == 1
     assert f"✖ {'gpu':<10} CPU: why" in capsys.readouterr().out
     monkeypatch.undo()
@@ -138,10 +138,7 @@ def test_the_benchmark_prints_a_table(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_benchmark_refuses_a_gpu_that_can_not_be_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = Accelerator(
-        kind="cpu", name="CPU", count=0, precisions=("float32",), status="failed", checked="why"
-    )
-    monkeypatch.setattr(gpu, "setup", lambda *wanted, **settings: broken)
+    monkeypatch.setattr(gpu, "setup", lambda *wanted, **settings: BROKEN)
     assert command_line.main(["benchmark"]) == 1
     assert "The GPU can't be timed: why." in capsys.readouterr().err
 

@@ -308,7 +308,7 @@ def test_what_is_not_kept_is_a_failed_check_and_keeps_the_machine(
     run = Run(project_dir=tmp_path)
     run.setup_storage()
     monkeypatch.setattr(run._uploader, "upload", lambda file, wait: "Drive is full")
-    monkeypatch.setattr(run._uploader, "flush", lambda patience: {"run.json": "Drive is full"})
+    monkeypatch.setattr(run._uploader, "flush", lambda: {"run.json": "Drive is full"})
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     loaded = run.save_model(model, check_on=X)
     np.testing.assert_array_equal(loaded(X), model(X))

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .gpu import Accelerator
 
 RECORD, MODEL, HISTORY = "run.json", "model.keras", "history.csv"
-PATIENCE = 120.0
-"""Seconds without a byte moved after which Drive is taken for stalled."""
 
 
 class Run:
@@ -291,7 +289,7 @@ class Run:
             self.record.check("test", "passed", _listed(_numbers(metrics, test=True)))
         self._write_record()
         if self._uploader is not None:  # all is there: the next session need not wait for this one
-            self._uploader.flush(PATIENCE)
+            self._uploader.flush()
 
     def upload(self, file: str | Path, *, within: str = "") -> None:
         """Copy a closed file to the persistent directory, in the background.
@@ -318,7 +316,7 @@ class Run:
         if not self.chief:
             return
         statuses = {check.name: check.status for check in self.record.checks}
-        missing = self._uploader.flush(PATIENCE) if self._uploader is not None else {}
+        missing = self._uploader.flush() if self._uploader is not None else {}
         reasons = [f"{name}: {why}" for name, why in missing.items()]
         reasons += [
             f"{n} did not pass" for n in ("model", "training") if statuses.get(n) != "passed"

@@ -10,6 +10,7 @@ import nbformat
 from nbformat.validator import iter_validate
 
 from ..errors import UserError
+from ..files import write_whole
 
 Json = dict[str, Any]
 
@@ -48,6 +49,11 @@ def read_notebook(path: Path) -> Json:
         message = f"is not a valid notebook at {where}: {fault.message.splitlines()[0]}"
         raise UserError(f"{path} {message}. Save it again with Jupyter.")
     return notebook
+
+
+def write_notebook(path: Path, notebook: Json) -> None:
+    """Write a notebook's file, whole or not at all, as Jupyter formats it."""
+    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def load_notebook(path: Path) -> nbformat.NotebookNode:

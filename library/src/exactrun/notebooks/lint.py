@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..files import write_whole
 from . import rules
-from .files import Json, find_notebooks, read_notebook
+from .files import Json, find_notebooks, read_notebook, write_notebook
 from .rules import Finding
 
 LEFTOVERS = "ExecuteTime collapsed colab execution executionInfo id outputId papermill scrolled"
@@ -43,7 +41,7 @@ def clean(path: Path) -> bool:
     notebook = read_notebook(path)
     fixed = cleaned(notebook)
     if fixed != notebook:
-        write_whole(path, json.dumps(fixed, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        write_notebook(path, fixed)
     return fixed != notebook
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import write_whole
-from .files import Json, find_notebooks, read_notebook
+from .files import Json, find_notebooks, read_notebook, write_notebook
 from .lint import cleaned
 from .rules import source_of
 
@@ -56,7 +54,7 @@ def new_notebook(name: Path, *, like: Path | None = None) -> Path:
         {"cell_type": "code", "execution_count": None, "id": work, "metadata": {}, "outputs": []}
         | {"source": []},
     ]
-    write_whole(target, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    write_notebook(target, notebook)
     return target
 
 

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-
-MARKS = {"passed": "✔", "failed": "✖", "skipped": "–"}
-"""What each status of a check looks like."""
+from ..record import MARKS
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from traitlets.config import Config
 
 from ..errors import UserError
 from ..files import write_whole
-from .record import MARKS
+from ..record import MARKS
 from .summary import facts_of, figures_of, judge
 
 TEMPLATES = Path(__file__).parent / "templates"

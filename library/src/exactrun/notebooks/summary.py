@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from nbformat import NotebookNode
 
-from .record import MARKS
+from ..record import MARKS
 
 
 @dataclass(frozen=True, kw_only=True)
