@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 from machines import on_colab
+from test_checkpoints import names, save
 
-from exactrun import UserError, lock, mounts
+from exactrun import Run, UserError, lock, mounts
 from exactrun.lock import Lock
 from exactrun.upload import Uploader
 
@@ -177,7 +178,7 @@ def test_the_first_session_stops_uploading_when_it_is_taken_over(
     monkeypatch.setattr(lock, "BEAT", 0.02)
     uploader = Uploader(tmp_path / "kept")
     elsewhere(tmp_path / "kept")
-    beating = uploader._lock._beating
+    beating = uploader.lock._beating
     assert beating is not None
     beating.join(10)
     (tmp_path / "model").write_text("a model")
@@ -189,15 +190,32 @@ def test_the_first_session_stops_uploading_when_it_is_taken_over(
     assert written(tmp_path / "kept")["session"] == "another"  # whose heartbeat stays as it is
 
 
+def test_a_session_that_was_taken_over_writes_no_checkpoint_and_deletes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "BEAT", 0.02)
+    run = Run(project_dir=tmp_path)
+    run.setup_storage()
+    save(run.checkpoints, 1, 2)
+    elsewhere(run.persistent_directory)
+    beating = run._uploader.lock._beating
+    beating.join(10)
+    save(run.checkpoints, 3, 4)
+    assert "another session has taken the run over" in run.checkpoints.unsaved
+    local, kept = run.checkpoints.places
+    assert names(kept) == ["step-00000001.npz", "step-00000002.npz"]
+    assert names(local) == ["step-00000003.npz", "step-00000004.npz"]
+
+
 def test_a_released_directory_is_locked_again_only_if_it_is_free(tmp_path: Path) -> None:
     mine = Lock(tmp_path)
     mine.take()
     mine.release()
-    assert mine.hold()
+    mine.hold()
     mine.release()
     elsewhere(tmp_path)
-    assert not mine.hold()
-    assert "process 1 on elsewhere" in mine.lost
+    with pytest.raises(OSError, match="taken the run over: process 1 on elsewhere"):
+        mine.hold()
 
 
 def test_whoever_was_taken_over_does_not_end_the_other_session(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from .archive import Damaged, read_archive, read_facts, verify_archive, write_ar
 from .background import Background
 from .errors import UserError
 from .files import digest, discard, explain, names_in
+from .lock import Lock
 from .mounts import require_mounted
 from .upload import copy_verified
 
@@ -66,6 +67,8 @@ class Checkpoints:
         directory: On the local disk.
         persistent: What outlives the machine; the same as `directory` if that does.
         max_to_keep: How many checkpoints stay in each.
+        lock: Of the persistent directory: when another session has taken it over, no more is
+            written there, nor deleted.
 
     Example:
         >>> exactrun.fit(model, x, y, checkpoint_dir=Checkpoints("run", persistent="drive/run"))
@@ -78,13 +81,14 @@ class Checkpoints:
         *,
         persistent: str | Path | None = None,
         max_to_keep: int = 2,
+        lock: Lock | None = None,
     ) -> None:
         if isinstance(max_to_keep, bool) or not isinstance(max_to_keep, int) or max_to_keep < 1:
             raise UserError(f"max_to_keep={max_to_keep!r} must be a whole number from 1 on.")
         self.directory = Path(directory)
         places = [self.directory, *([Path(persistent)] if persistent is not None else [])]
         self.places = list(dict.fromkeys(places))
-        self._max_to_keep = max_to_keep
+        self._max_to_keep, self._lock = max_to_keep, lock
         self._verified: set[Path] = set()
         self._writer = Background("exactrun-checkpoint")
         self._copier = Background("exactrun-upload")
@@ -249,6 +253,8 @@ class Checkpoints:
         """Copy a checkpoint to the persistent place, what it refers to first."""
         place = self.places[1]
         try:
+            if self._lock is not None:
+                self._lock.hold()
             if lasting and not self._holds(place, lasting):
                 copy_verified(self.directory / lasting, place, moved=self._copier.pause)
                 self._verified.add(place / lasting)

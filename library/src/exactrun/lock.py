@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -85,16 +86,21 @@ class Lock:
                 raise self._refusal(now)
             self._begin()
 
-    def hold(self) -> bool:
-        """Keep the lock, or lock again after `release`; False if another session has it."""
+    def hold(self) -> None:
+        """Keep the lock, or lock again after `release`.
+
+        Raises:
+            OSError: If another session has it, or the directory can't be written.
+        """
         if self._ended.is_set() and not self.lost:
             with self._alone_on_this_machine():
                 other = self._other()
                 if other is not None and time.time() - other["at"] < SILENCE:
                     self._lose(other)
-                else:
+                elif self._ended.is_set():  # no other thread has locked it meanwhile
                     self._begin()
-        return not self.lost
+        if self.lost:
+            raise OSError(errno.EBUSY, self.lost)
 
     def release(self) -> None:
         """Say that this session has written everything, so that the next need not wait."""

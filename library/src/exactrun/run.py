@@ -205,7 +205,9 @@ class Run:
             ) from error
         self._places = local, persistent
         self._checkpoints = Checkpoints(
-            local / "checkpoints", persistent=persistent / "checkpoints"
+            local / "checkpoints",
+            persistent=persistent / "checkpoints",
+            lock=self._uploader.lock if self._uploader is not None else None,
         )
         self.record.note(directory=str(persistent))
 

@@ -80,6 +80,9 @@ class Uploader:
     Args:
         directory: The run's persistent directory, which only one session may write to.
 
+    Attributes:
+        lock: The lock of the directory, which whoever else writes there must hold, too.
+
     Raises:
         UserError: If another session is writing to the directory, or it can't be written.
 
@@ -100,7 +103,7 @@ class Uploader:
     def __init__(self, directory: str | Path) -> None:
         if not hasattr(self, "directory"):
             self._directory = Path(directory).absolute()
-            self._lock = Lock(self._directory)
+            self.lock = Lock(self._directory)
             self._changed = threading.Condition()
             self._waiting: dict[str, _Job] = {}
             self._reasons: dict[str, str] = {}
@@ -111,7 +114,7 @@ class Uploader:
             self._mount = mounts_made()
             self._process = os.getpid()  # one that is forked from it has none of its threads
         try:
-            self._lock.take()
+            self.lock.take()
             if self._directory not in self._open:
                 for partial in self._directory.rglob(".*.partial"):  # of a session that died
                     discard(partial)
@@ -166,7 +169,7 @@ class Uploader:
         except OSError as error:
             missing = {name: explain(error) for name in self._done} | missing
         if not missing:
-            self._lock.release()
+            self.lock.release()
         return missing
 
     def close(self, patience: float = AT_EXIT) -> dict[str, str]:
@@ -176,7 +179,7 @@ class Uploader:
             self._waiting.clear()
             self._changed.notify_all()
         self._open.pop(self._directory, None)
-        self._lock.release()
+        self.lock.release()
         return missing
 
     def _doubt(self) -> None:
@@ -227,8 +230,7 @@ class Uploader:
 
     def _attempt(self, name: str, job: _Job) -> None:
         """Copy a file, unless the directory holds its very bytes."""
-        if not self._lock.hold():
-            raise OSError(errno.EBUSY, self._lock.lost)
+        self.lock.hold()
         target = self._directory / name
         if not _same(job.file, target):
             copy_verified(job.file, target.parent, moved=self._note_progress)
