@@ -26,7 +26,6 @@ PYTHONS = {
     for runtime in CHOICES["colab_runtime"]
 }
 
-
 PACKAGE = "handwritten_digits"
 ENVIRONMENT = (
     {"colab_runtime": os.environ["PROJECT_RUNTIME"]} if "PROJECT_RUNTIME" in os.environ else {}
@@ -112,21 +111,23 @@ def test_a_fresh_project_passes_its_own_checks(task: str, runtime: str, tmp_path
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Project, Path]]:
-    """A project of each task and its Python, installed as its README says, with pip alone."""
-    projects = {}
-    for task in CHOICES["task"]:
-        project = bake_anew(tmp_path_factory.mktemp(task), task=task, **ENVIRONMENT)
-        if given := os.environ.get("PROJECT_PYTHON"):
-            projects[task] = (project, Path(given))
-            continue
-        environment = project.path / ".venv"
-        in_terminal(project, sys.executable, "-m", "venv", environment)
-        python = tool(environment, "python")
-        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet"]
+    """A project of each task, and a Python with what both require, by the README's lines for pip.
+
+    One environment is enough, since no package has two versions in the pins of a runtime.
+    """
+    projects = {
+        task: bake_anew(tmp_path_factory.mktemp(task), task=task, **ENVIRONMENT) for task in TASKS
+    }
+    if given := os.environ.get("PROJECT_PYTHON"):
+        return {task: (project, Path(given)) for task, project in projects.items()}
+    environment = projects["image"].path / ".venv"
+    in_terminal(projects["image"], sys.executable, "-m", "venv", environment)
+    python = tool(environment, "python")
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet"]
+    for project in projects.values():
         in_terminal(project, *pip, "--requirement", "requirements-dev.txt")
-        in_terminal(project, *pip, "--no-deps", "--editable", ".")
-        projects[task] = (project, python)
-    return projects
+    in_terminal(projects["image"], *pip, "--no-deps", "--editable", ".")
+    return {task: (project, python) for task, project in projects.items()}
 
 
 def train(project: Project, python: Path, name: str, *flags: str) -> Path:
