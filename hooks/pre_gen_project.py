@@ -14,7 +14,7 @@ TYPED = ("project_name", "project_slug", "__package", "description", "author_nam
 CHOICES = {  # as in cookiecutter.json, which a replay file can contradict
     "task": ("image", "text"),
     "accelerator": ("T4", "L4", "A100", "CPU"),
-    "colab_runtime": ("2026.08", "2026.07"),
+    "colab_runtime": ("2026.07", "latest"),
     "license": ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"),
 }
 

@@ -225,6 +225,16 @@ def test_the_pins_are_those_of_the_chosen_runtime(runtime: str, bake: Bake) -> N
     (numpy,) = re.findall(r"^numpy==.*\n", pins, re.M)
     assert f"\n{numpy}" in project.read("requirements.txt")
     assert re.findall(r"Colab runtime (\S+)", project.read("requirements.txt")) == [runtime]
+    asked = json.loads(project.read("notebooks/setup.ipynb"))["metadata"]["colab"]
+    named = None if runtime == "latest" else {"runtime_version": runtime}
+    assert asked.get("runtime_attributes") == named
+    readme = project.read("README.md")
+    if runtime == "latest":
+        day = (TEMPLATE / "templates/pins/latest/date.txt").read_text(encoding="utf-8").strip()
+        assert f"newest runtime as of {day}, to the version" in readme
+        assert "Colab moves that runtime" in readme
+    else:
+        assert f"Colab's runtime **{runtime}**, to the version" in readme
 
 
 @pytest.mark.parametrize("task", CHOICES["task"])

@@ -83,19 +83,20 @@ def write_template(root: Path, *, needs: Mapping[str, Sequence[str]]) -> None:
     questions = {
         "project_slug": "small",
         "task": ["image", "text"],
-        "colab_runtime": ["2026.08", "2026.07"],
+        "colab_runtime": ["2026.08", "2026.07", "latest"],
         "__prompts__": {
             "colab_runtime": {
                 "__prompt__": "Which?",
                 "2026.08": "2026.08: Python 3.13",
                 "2026.07": "2026.07: Python 3.12",
+                "latest": "latest: Python 3.13",
             }
         },
     }
     (root / "cookiecutter.json").write_text(json.dumps(questions, indent=2))
     (root / "hooks").mkdir(exist_ok=True)
     (root / "hooks" / "pre_gen_project.py").write_text(
-        'CHOICES = {"task": ("image", "text"), "colab_runtime": ("2026.08", "2026.07")}\n'
+        'CHOICES = {"task": ("image", "text"), "colab_runtime": ("2026.08", "2026.07", "latest")}\n'
     )
     (project / "requirements.txt").write_text(
         '{% include "pins/" ~ cookiecutter.colab_runtime ~ "/requirements.txt" %}'

@@ -11,6 +11,13 @@ from pinning import FILES, pins_of, rendered, run, versions_in
 
 from tools.pins.needs import named, read_needs
 
+
+def day_of(folder: Path) -> str:
+    day = (folder / "date.txt").read_text(encoding="utf-8")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d\n", day)
+    return day
+
+
 COMMITTED = sorted(path for path in (TEMPLATE / "templates/pins").iterdir() if path.is_dir())
 
 
@@ -26,6 +33,8 @@ class TestCommittedPins:
         for name in ("requirements.txt", "requirements-dev.txt"):
             first = (folder / name).read_text(encoding="utf-8").splitlines()[0]
             assert f"runtime {folder.name} (Python {python.strip()})" in first
+            date = re.findall(r"as of (.*)\.$", first)
+            assert date == (day_of(folder).split() if folder.name == "latest" else [])
 
     def test_every_line_belongs_to_a_hashed_pin_or_a_known_frame(self, folder: Path) -> None:
         for name in ("requirements.txt", "requirements-dev.txt"):
@@ -101,7 +110,8 @@ class TestCommittedPins:
         freeze.write_text("".join(f"{name}=={version}\n" for name, version in versions_in(text)))
 
         python = before["python.txt"].strip()
-        assert run(root, freeze, "--python", python, runtime=folder.name) == 0
+        date = ["--date", day_of(folder).strip()] if folder.name == "latest" else []
+        assert run(root, freeze, "--python", python, *date, runtime=folder.name) == 0
         for name, text in before.items():
             after = pins_of(root, name, runtime=folder.name)
             assert [line for line in after.splitlines() if not line.startswith("#")] == [

@@ -143,8 +143,8 @@ def test_a_second_run_changes_nothing(
 @pytest.mark.parametrize(
     ("runtime", "choices"),
     [
-        ("2026.09", ["2026.09", "2026.08", "2026.07"]),
-        ("2026.06", ["2026.08", "2026.07", "2026.06"]),
+        ("2026.09", ["2026.09", "2026.08", "2026.07", "latest"]),
+        ("2026.06", ["2026.08", "2026.07", "2026.06", "latest"]),
     ],
 )
 def test_a_runtime_that_is_new_can_be_chosen_afterwards(

@@ -137,6 +137,9 @@ def test_an_index_that_cannot_be_reached_is_told_from_needs_without_a_solution(
         ["--runtime", "2026.08", "--freeze", "freeze.txt", "--python", "3.13.1"],
         ["--runtime", "2026.08"],
         ["--freeze", "freeze.txt"],
+        ["--runtime", "2026.08", "--freeze", "freeze.txt", "--date", "2026-08-19"],
+        ["--runtime", "latest", "--freeze", "freeze.txt"],
+        ["--runtime", "latest", "--freeze", "freeze.txt", "--date", "19 August"],
     ],
 )
 def test_a_mistyped_command_is_a_usage_error(

@@ -6,41 +6,39 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .colab import Runtime, runtimes_to_compile
 from .errors import PinsError
-from .files import header, known_requirements, render, write_all
+from .files import changed_files, header, known_requirements, render, write_all
 from .freeze import parse_freeze, read_freeze, runtime_python
 from .needs import check_needs, check_tensorflow, read_needs
-from .questions import offer_runtime
+from .questions import HOOK, LATEST, QUESTIONS, choices_in, offer_runtime
 from .solution import check_closure, closure, conditions_for, parse_pins, solve
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def compile_pins(
-    *, root: Path, runtime: str, source: str, python: str | None, upgrade: bool
-) -> list[str]:
+def compile_pins(runtime: Runtime, *, root: Path, python: str | None, upgrade: bool) -> list[str]:
     """Compile the pins of one runtime and write them into the template.
 
     Args:
+        runtime: Its name, and where its freeze is.
         root: The template's folder.
-        runtime: Colab's name of the runtime, such as 2026.08.
-        source: Path or address of the runtime's freeze.
         python: The runtime's Python, such as 3.13, if the freeze shall not be asked.
         upgrade: Take anew the hashes, and the versions that the freeze leaves open.
 
     Returns:
-        The names of the files that changed.
+        The names of the files that changed: none if nothing but the day of the freeze did.
 
     Raises:
-        PinsError: The pins can't be compiled; no file has been changed.
+        PinsError: The pins can't be compiled; no file of this runtime has been changed.
     """
-    freeze = parse_freeze(read_freeze(source))
+    freeze = parse_freeze(read_freeze(runtime.source))
     python = runtime_python(freeze, python)
-    print(f"Freeze: {len(freeze.versions)} versions, Python {python}.", flush=True)
+    print(f"{runtime.name}: Python {python}, {len(freeze.versions)} versions.", flush=True)
     needs = read_needs(root)
     check_needs(needs, freeze)
     print(f"Solving for the tasks {', '.join(needs)} ...", flush=True)
-    target = root / "templates/pins" / runtime
+    target = root / "templates/pins" / runtime.name
     conditions = conditions_for(python)
 
     # One solution for all tasks gives each package one version. The tasks' own solutions, bound
@@ -65,17 +63,25 @@ def compile_pins(
 
     check_tensorflow(pins, "needed by a package that the template's pyproject.toml names")
     check_closure(pins, sources, freeze, python)
-    comment = header(runtime, python, source)
     tasks = list(needs)
     print(f"{len(base)} packages for the notebook, {len(dev)} more to develop it.", flush=True)
-    return write_all(
-        target,
-        {
+
+    def files(date: str | None) -> dict[str, str]:
+        comment = header(runtime.name, python, runtime.source, date)
+        return {
             "requirements.txt": comment + render(pins, base, tasks),
             "requirements-dev.txt": f"{comment}-r requirements.txt\n" + render(pins, dev, tasks),
             "python.txt": f"{python}\n",
-        },
-    )
+            **({"date.txt": f"{date}\n"} if date else {}),
+        }
+
+    day = target / "date.txt"
+    if runtime.date and day.exists():
+        # A later day on which the versions were the same is no news.
+        before = day.read_text(encoding="utf-8").strip()
+        if not changed_files(target, files(before)):
+            return []
+    return write_all(target, files(runtime.date))
 
 
 def like(example: str, pattern: str) -> Callable[[str], str]:
@@ -91,14 +97,21 @@ def like(example: str, pattern: str) -> Callable[[str], str]:
 
 def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
     """Run the command line; return 0, or 1 if the pins can't be compiled."""
-    parser = argparse.ArgumentParser(prog="pins", description="Compile a Colab runtime's pins.")
+    parser = argparse.ArgumentParser(
+        prog="pins",
+        description="Compile a Colab runtime's pins; without options those that are new in Colab.",
+    )
     parser.add_argument(
         "--runtime",
-        required=True,
-        type=like("2026.08", r"20\d\d\.(0[1-9]|1[0-2])"),
-        help="Colab's name of the runtime, such as 2026.08",
+        type=like("2026.07 or latest", r"20\d\d\.(0[1-9]|1[0-2])|latest"),
+        help="Colab's name of a past runtime, such as 2026.07; or latest, which Colab moves",
     )
-    parser.add_argument("--freeze", required=True, help="path or address of its pip freeze")
+    parser.add_argument("--freeze", help="path or address of its pip freeze")
+    parser.add_argument(
+        "--date",
+        type=like("2026-08-19", r"20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"),
+        help="the day of the freeze, for latest",
+    )
     parser.add_argument(
         "--python",
         type=like("3.13", r"3\.\d{1,2}"),
@@ -110,28 +123,49 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
         help="take anew the hashes, and the versions that the freeze leaves open",
     )
     options = parser.parse_args(arguments)
+    if (options.runtime is None) != (options.freeze is None):
+        parser.error("--runtime and --freeze go together")
+    if (options.runtime == LATEST) != (options.date is not None):
+        parser.error("--date goes with --runtime latest: a past runtime stays as it is")
     try:
-        changed = compile_pins(
-            root=root,
-            runtime=options.runtime,
-            source=options.freeze,
-            python=options.python,
-            upgrade=options.upgrade,
+        wanted, gone = [], []
+        if options.runtime:
+            wanted.append(Runtime(name=options.runtime, source=options.freeze, date=options.date))
+        else:
+            wanted, gone = runtimes_to_compile(choices_in(root))
+    except PinsError as error:
+        print(f"pins: {error}", file=sys.stderr)
+        return 1
+    done = [
+        update(runtime, root=root, python=options.python, upgrade=options.upgrade)
+        for runtime in wanted
+    ]
+    for name in gone:
+        print(
+            f"Colab does not offer the runtime {name} any more. Take it out of colab_runtime in"
+            f" {QUESTIONS} and {HOOK}, and delete templates/pins/{name}."
         )
+    return 0 if all(done) else 1
+
+
+def update(runtime: Runtime, *, root: Path, python: str | None, upgrade: bool) -> bool:
+    """Compile a runtime's pins and let users choose it; say how that went, and return whether."""
+    try:
+        changed = compile_pins(runtime, root=root, python=python, upgrade=upgrade)
     except PinsError as error:
         print(f"pins: {error}\nNo file was changed.", file=sys.stderr)
-        return 1
-    folder = root / "templates/pins" / options.runtime
-    print(f"templates/pins/{options.runtime}: {', '.join(changed) or 'nothing'} changed.")
+        return False
+    folder = root / "templates/pins" / runtime.name
+    print(f"templates/pins/{runtime.name}: {', '.join(changed) or 'nothing'} changed.")
     try:
-        python = (folder / "python.txt").read_text(encoding="utf-8").strip()
-        offered = offer_runtime(root, options.runtime, python)
+        own = (folder / "python.txt").read_text(encoding="utf-8").strip()
+        offered = offer_runtime(root, runtime.name, own)
     except PinsError as error:
         print(f"pins: {error}\nThe pins are complete, and can't be chosen yet.", file=sys.stderr)
-        return 1
+        return False
     if offered:
         print(f"It can be chosen now: {', '.join(offered)} changed. Bake, and run the tests.")
-    return 0
+    return True
 
 
 if __name__ == "__main__":

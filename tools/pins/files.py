@@ -29,8 +29,15 @@ def render(
     return "".join([*blocks, "{% endraw %}\n"])
 
 
-def header(runtime: str, python: str, source: str) -> str:
-    """Return the comment that says which runtime the pins are for and how to refresh them."""
+def header(runtime: str, python: str, source: str, date: str | None = None) -> str:
+    """Return the comment that says which runtime the pins are for and how to refresh them.
+
+    Args:
+        runtime: Its name.
+        python: Its Python, such as 3.13.
+        source: Path or address of its freeze.
+        date: The day of the freeze, of the runtime that Colab moves.
+    """
     if is_address(source):
         parts = urlsplit(source)
         # Into a public file goes no password, no token, and nothing that Jinja would read.
@@ -39,9 +46,10 @@ def header(runtime: str, python: str, source: str) -> str:
     else:
         source = "PATH_OR_URL"
     return (
-        f"# Made for the Google Colab runtime {runtime} (Python {python}): Colab's own versions.\n"
+        f"# Made for the Google Colab runtime {runtime} (Python {python}): Colab's own versions"
+        f"{f', as of {date}' if date else ''}.\n"
         "# Compiled in cookiecutter-colab-tensorflow, and refreshed there by\n"
-        f"# nox -s pins -- --runtime {runtime} --freeze {source}\n"
+        f"# nox -s pins -- --runtime {runtime}{' --date DATE' if date else ''} --freeze {source}\n"
     )
 
 
@@ -54,14 +62,19 @@ def known_requirements(folder: Path) -> str:
     return "".join(f"{line}\n" for line in lines if not line.startswith(("#", "{%", "-r")))
 
 
-def write_all(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """Write files into a folder once all of them are complete; return the names that changed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    changed = [
+def changed_files(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """Return the names of the files that are not in a folder, or hold something else there."""
+    return [
         name
         for name, text in files.items()
         if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
     ]
+
+
+def write_all(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """Write files into a folder once all of them are complete; return the names that changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = changed_files(folder, files)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".pins-") as scratch:
         for name in changed:
             Path(scratch, name).write_bytes(files[name].encode())

@@ -8,14 +8,22 @@ from .errors import PinsError
 
 QUESTIONS = Path("cookiecutter.json")
 HOOK = Path("hooks/pre_gen_project.py")
+LATEST = "latest"
+"""Our word for the runtime that Colab starts unasked: it has no name, and Colab moves it."""
+
+
+def choices_in(root: Path) -> list[str]:
+    """Return the runtimes that users of a template can choose."""
+    choices: list[str] = json.loads((root / QUESTIONS).read_text(encoding="utf-8"))["colab_runtime"]
+    return choices
 
 
 def offer_runtime(root: Path, runtime: str, python: str) -> list[str]:
-    """Let users choose a runtime, the newest first; the newest is the default.
+    """Let users choose a runtime: those with a name, the newest first, which is the default.
 
     Args:
         root: The template's folder.
-        runtime: Colab's name of the runtime, such as 2026.08.
+        runtime: Its name, such as 2026.07.
         python: Its Python, such as 3.13.
 
     Returns:
@@ -24,14 +32,15 @@ def offer_runtime(root: Path, runtime: str, python: str) -> list[str]:
     Raises:
         PinsError: A file isn't written as this tool knows it.
     """
-    text = (root / QUESTIONS).read_text(encoding="utf-8")
-    choices: list[str] = json.loads(text)["colab_runtime"]
+    text, choices = (root / QUESTIONS).read_text(encoding="utf-8"), choices_in(root)
     if runtime in choices:
         return []
-    newer = sorted({*choices, runtime}, reverse=True)
+    newer = sorted({*choices, runtime} - {LATEST}, reverse=True)
+    newer += [LATEST] if LATEST in (*choices, runtime) else []
     asked = _replaced(QUESTIONS, text, r'("colab_runtime": )\[[^]]*\]', json.dumps(newer))
     # Its words stand before those of the next older one, or else behind the last ones.
-    label = f'"{runtime}": "{runtime}: Python {python}"'
+    moves = ", what Colab starts unasked and changes at any time" if runtime == LATEST else ""
+    label = f'"{runtime}": "{runtime}: Python {python}{moves}"'
     place = newer.index(runtime)
     if runtime == newer[-1]:
         last = re.escape(newer[place - 1])

@@ -354,7 +354,8 @@ class Run:
         else:
             fix = f"python -m pip install -r {requirements.name}"
             if where == "colab":
-                fix = f"Command palette → Change runtime version → {runtime}"
+                listed = f"this is not Colab's runtime {runtime}: {listed}"
+                fix = f"Command palette → Change runtime version → {runtime}, then run all again"
             self.record.check("pins", "failed", f"{listed}; to fix: {fix}")
 
     def _log_training(self, history: Any, metrics: Mapping[str, Any]) -> None:
