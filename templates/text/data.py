@@ -1,5 +1,8 @@
 """What is learned from: docstrings of six Python libraries, each to be told from the other five.
 
+They are parts of those libraries, and under their licences: BSD-3-Clause, for Matplotlib its own,
+for Keras Apache-2.0.
+
 To learn from data of your own, replace `load_data`. A part is a tuple of what `fit` takes first:
 
 - arrays: `(x, y)` or `(x, y, sample_weight)`, each also a tuple or dict of arrays;
