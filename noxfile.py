@@ -31,9 +31,10 @@ def install(session: nox.Session, group: str, within: Path = Path()) -> None:
     session.install(*nox.project.dependency_groups(groups, group))
 
 
-def install_library(session: nox.Session) -> None:
-    """Install the library from its sources, with what its tests need."""
-    install(session, "test", LIBRARY)
+def install_library(session: nox.Session, *groups: str) -> None:
+    """Install the library from its sources, with groups of its pyproject.toml."""
+    for group in groups:
+        install(session, group, LIBRARY)
     session.install("--no-deps", "--editable", str(LIBRARY))
 
 
@@ -66,7 +67,7 @@ def workflows(session: nox.Session) -> None:
 @nox.session(python=PYTHONS, default=False, download_python="never")
 def library(session: nox.Session) -> None:
     """Test the library on each Python at hand (minutes); `-- -m slow`: kills, workers, scale."""
-    install_library(session)
+    install_library(session, "test")
     arguments = [*("--numprocesses", "2"), *(session.posargs or ["-m", "not slow"])]
     if session.python == COVERED and not session.posargs:
         arguments += ["--cov", "--cov-report", "term:skip-covered"]
@@ -78,7 +79,7 @@ def library(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test library, template and a generated project, without what takes long (4 minutes)."""
     install(session, "test")
-    install_library(session)
+    install_library(session, "test")
     quick = ["--numprocesses", "2", "-m", "not slow and not thorough"]
     with session.chdir(LIBRARY):
         session.run("pytest", *quick, env=QUIET)
@@ -101,6 +102,7 @@ def wheel(session: nox.Session) -> None:
 def projects(session: nox.Session) -> None:
     """Run all checks of generated projects, also with eight kinds of a user's own data."""
     install(session, "projects")
+    install_library(session)
     both = ["--numprocesses", "2", "--dist", "loadgroup"]
     session.run("pytest", *both, "-m", "slow", *session.posargs, env=QUIET)
 
@@ -169,6 +171,7 @@ def demo(session: nox.Session) -> None:
 def pins(session: nox.Session) -> None:
     """Compile the pins of runtimes that are new in Colab; `-- --help` for a certain one."""
     install(session, "pins")
+    install_library(session)
     session.run("python", "-m", "tools.pins", *session.posargs)
 
 
@@ -183,7 +186,7 @@ def bench(session: nox.Session) -> None:
         install(session, "generate")
         session.run("python", "bench/template.py")
     if {"notebooks", "fit-memory", "drive"} & set(wanted):
-        install_library(session)
+        install_library(session, "test")
     if "notebooks" in wanted:
         session.install("nbmake==1.5.5")
         session.run("python", "bench/notebooks.py", env=QUIET)

@@ -113,6 +113,7 @@ class Machine:
 
     def __init__(self, folder: Path, *, cell: str, server: str) -> None:
         self.folder, self.cell, self.server = folder, cell, server
+        self.library = TEMPLATE / "library/src"  # where Python finds it
         program = folder / "programs" / "git"
         program.parent.mkdir(parents=True)
         git = shutil.which("git")
@@ -131,6 +132,12 @@ exec {git} -c url.{server}.insteadOf=https://github.com/ "$@"
             f"exactrun-{VERSION}.dist-info/METADATA", f"Name: exactrun\nVersion: {VERSION}\n"
         )
 
+    def without_library(self) -> Path:
+        """Take the library away; return where pip puts it, and Python looks for it then."""
+        shutil.rmtree(self.folder / "modules" / f"exactrun-{VERSION}.dist-info")
+        self.library = self.folder / "site"
+        return self.library
+
     def module(self, name: str, content: str) -> None:
         file = self.folder / "modules" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +154,7 @@ exec {git} -c url.{server}.insteadOf=https://github.com/ "$@"
             file.touch()
         environment = {
             "PATH": os.pathsep.join([str(self.folder / "programs"), os.environ["PATH"]]),
-            "PYTHONPATH": str(self.folder / "modules"),
+            "PYTHONPATH": os.pathsep.join(map(str, [self.folder / "modules", self.library])),
             "HOME": str(self.folder),
             "TMPDIR": str(temporary),
             "ASKED": str(asked),
@@ -156,7 +163,8 @@ exec {git} -c url.{server}.insteadOf=https://github.com/ "$@"
         }
         parameters = f"repository = {address + name!r}\nrevision = {revision!r}\n"
         done = subprocess.run(
-            [sys.executable, "-c", f"{parameters}{self.cell}\nprint(root)"],
+            # Without what is installed beside these tests, such as the library itself.
+            [sys.executable, "-S", "-c", f"{parameters}{self.cell}\nprint(root)"],
             cwd=work,
             env=environment,
             capture_output=True,
@@ -322,8 +330,7 @@ def test_a_notebook_in_its_project_fetches_nothing(colab: Machine) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="needs pip, as Colab has it")
 def test_the_library_is_installed_from_the_project_alone(colab: Machine) -> None:
-    shutil.rmtree(colab.folder / "modules" / f"exactrun-{VERSION}.dist-info")
-    target = colab.folder / "site"
+    target = colab.without_library()
     nowhere = "http://127.0.0.1:9"
     fetched = colab.fetch("public", PIP_TARGET=str(target), HTTPS_PROXY=nowhere)
     assert fetched.code == 0, fetched.output
@@ -335,13 +342,14 @@ def test_the_library_is_installed_from_the_project_alone(colab: Machine) -> None
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="needs pip, as Colab has it")
 def test_a_wheel_with_other_bytes_is_refused_in_the_words_of_pip(colab: Machine) -> None:
-    shutil.rmtree(colab.folder / "modules" / f"exactrun-{VERSION}.dist-info")
+    target = colab.without_library()
     (colab.folder / "work").mkdir()
-    assert colab.fetch("public", PIP_TARGET=str(colab.folder / "site")).code == 0
+    assert colab.fetch("public", PIP_TARGET=str(target)).code == 0
+    shutil.rmtree(target)
     project = colab.folder / "work/handwritten-digits"
     (wheel,) = (project / "wheels").iterdir()
     wheel.write_bytes(wheel.read_bytes() + b"more")
     colab.cell = f"import os\nos.chdir({str(project)!r})\n{colab.cell}"
-    fetched = colab.fetch("public", PIP_TARGET=str(colab.folder / "other"))
+    fetched = colab.fetch("public", PIP_TARGET=str(target))
     assert fetched.code == 1
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in fetched.output

@@ -46,6 +46,24 @@ def train(session: nox.Session) -> None:
     session.run("python", "-m", PACKAGE, "train", *session.posargs)
 
 
+@nox.session(default=False)
+def add(session: nox.Session) -> None:
+    """Add libraries under Colab's versions: `nox -s add -- NAME…`."""
+    change_pins(session, "add")
+
+
+@nox.session(default=False)
+def remove(session: nox.Session) -> None:
+    """Take libraries out again: `nox -s remove -- NAME…`."""
+    change_pins(session, "remove")
+
+
+def change_pins(session: nox.Session, command: str) -> None:
+    install(session)
+    session.install("uv")
+    session.run("python", "-m", "exactrun", "pins", command, *session.posargs)
+
+
 @nox.session(name="crash-test", default=False)
 def crash_test(session: nox.Session) -> None:
     """Kill a training of your model again and again; demand an unbroken one's weights."""

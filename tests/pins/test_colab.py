@@ -59,7 +59,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Github]:
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setattr(colab, "API", f"{address}/api")
-        monkeypatch.setattr(colab, "FILES", f"{address}/files")
+        monkeypatch.setattr(colab, "FREEZES", f"{address}/files/{{}}pip-freeze.gpu.txt")
         monkeypatch.delenv("GITHUB_TOKEN", raising=False)
         yield found
         server.shutdown()

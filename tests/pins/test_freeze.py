@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from exactrun.errors import UserError
+from exactrun.pins.freeze import parse_freeze, read_freeze, runtime_python
 from pinning import FREEZE
-
-from tools.pins.errors import PinsError
-from tools.pins.freeze import parse_freeze, read_freeze, runtime_python
 
 
 def test_a_freeze_gives_versions_by_canonical_name_and_drops_comments() -> None:
@@ -38,7 +37,7 @@ def test_the_python_is_read_from_wheels_for_one_python_only() -> None:
 def test_a_freeze_that_tells_no_single_python_is_refused(wheels: list[str], found: str) -> None:
     addresses = [f"p{t} @ https://example.invalid/p{t}-1-{t}-{t}-any.whl" for t in wheels]
     freeze = parse_freeze("\n".join(["numpy==2.1.3", *addresses]))
-    with pytest.raises(PinsError, match=rf"are for: {found}\.\n.*--python 3\.13"):
+    with pytest.raises(UserError, match=rf"are for: {found}\.\n.*--python 3\.13"):
         runtime_python(freeze, None)
     assert runtime_python(freeze, "3.13") == "3.13"
 
@@ -48,7 +47,7 @@ def test_a_given_python_goes_before_the_freeze() -> None:
 
 
 def test_a_runtime_older_than_the_projects_is_refused() -> None:
-    with pytest.raises(PinsError, match=r"has Python 3\.10, and the projects need 3\.11"):
+    with pytest.raises(UserError, match=r"has Python 3\.10, and the projects need 3\.11"):
         runtime_python(parse_freeze(FREEZE), "3.10")
 
 
@@ -56,13 +55,13 @@ def test_a_runtime_older_than_the_projects_is_refused() -> None:
     "line", ["numpy>=2", "numpy==2.*", "numpy", "-e git+https://example.invalid/x", "b==1", "{}"]
 )
 def test_a_line_that_is_no_pin_is_refused_by_its_number(line: str) -> None:
-    with pytest.raises(PinsError, match=f"line 3: {re.escape(line)}"):
+    with pytest.raises(UserError, match=f"line 3: {re.escape(line)}"):
         parse_freeze(f"a==1\nb==2\n{line}\n")
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n\n"])
 def test_an_empty_freeze_is_refused(text: str) -> None:
-    with pytest.raises(PinsError, match="The freeze is empty"):
+    with pytest.raises(UserError, match="The freeze is empty"):
         parse_freeze(text)
 
 
@@ -77,12 +76,12 @@ def test_a_freeze_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("page", "why"), [("page", "is a web page"), ("none", "404")])
 def test_an_address_without_a_freeze_is_refused(website: str, page: str, why: str) -> None:
-    with pytest.raises(PinsError, match=f"/{page} .*{why}.*\n.*raw"):
+    with pytest.raises(UserError, match=f"/{page} .*{why}.*\n.*raw"):
         read_freeze(f"{website}/{page}")
 
 
 def test_a_server_that_does_not_answer_is_refused(website: str) -> None:
-    with pytest.raises(PinsError, match="can't be read"):
+    with pytest.raises(UserError, match="can't be read"):
         read_freeze("http://127.0.0.1:1/freeze.txt")
 
 
@@ -93,5 +92,5 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path, kind: str) -> None:
         source.mkdir()
     elif kind == "binary":
         source.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PinsError, match=r"freeze\.txt can't be read"):
+    with pytest.raises(UserError, match=r"freeze\.txt can't be read"):
         read_freeze(str(source))

@@ -66,7 +66,7 @@ def test_needs_without_a_solution_are_refused_with_uvs_reason(
 ) -> None:
     edit_freeze(root, "h5py==3.16.0\n", "h5py==3.17.0\n")
     message = refused(root, capsys)
-    assert "can't be met under this freeze" in message
+    assert "can't be had together with the versions of Colab's runtime" in message
     assert "numpy>=2.4" in message
 
 

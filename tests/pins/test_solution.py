@@ -1,9 +1,8 @@
 """The conditions a solution is made under, and the markers without them."""
 
 import pytest
+from exactrun.pins.solution import conditions_for, strip_conditions
 from packaging.markers import Marker
-
-from tools.pins.solution import conditions_for, strip_conditions
 
 BOUND = "python_full_version < '3.14'"
 OTHERS = ("implementation_name == 'cpython'", "platform_python_implementation == 'CPython'")

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from exactrun.errors import UserError
+from exactrun.pins.freeze import parse_freeze, read_freeze, runtime_python
+from exactrun.pins.solution import check_closure, closure, conditions_for, parse_pins, solve
+
 from .colab import Runtime, runtimes_to_compile
-from .errors import PinsError
 from .files import changed_files, header, known_requirements, render, write_all
-from .freeze import parse_freeze, read_freeze, runtime_python
 from .needs import check_needs, check_tensorflow, read_needs
 from .questions import HOOK, LATEST, QUESTIONS, choices_in, offer_runtime
-from .solution import check_closure, closure, conditions_for, parse_pins, solve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ def compile_pins(runtime: Runtime, *, root: Path, python: str | None, upgrade: b
         The names of the files that changed: none if nothing but the day of the freeze did.
 
     Raises:
-        PinsError: The pins can't be compiled; no file of this runtime has been changed.
+        UserError: The pins can't be compiled; no file of this runtime has been changed.
     """
     freeze = parse_freeze(read_freeze(runtime.source))
     python = runtime_python(freeze, python)
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
             wanted.append(Runtime(name=options.runtime, source=options.freeze, date=options.date))
         else:
             wanted, gone = runtimes_to_compile(choices_in(root))
-    except PinsError as error:
+    except UserError as error:
         print(f"pins: {error}", file=sys.stderr)
         return 1
     done = [
@@ -152,7 +153,7 @@ def update(runtime: Runtime, *, root: Path, python: str | None, upgrade: bool) -
     """Compile a runtime's pins and let users choose it; say how that went, and return whether."""
     try:
         changed = compile_pins(runtime, root=root, python=python, upgrade=upgrade)
-    except PinsError as error:
+    except UserError as error:
         print(f"pins: {error}\nNo file was changed.", file=sys.stderr)
         return False
     folder = root / "templates/pins" / runtime.name
@@ -160,7 +161,7 @@ def update(runtime: Runtime, *, root: Path, python: str | None, upgrade: bool) -
     try:
         own = (folder / "python.txt").read_text(encoding="utf-8").strip()
         offered = offer_runtime(root, runtime.name, own)
-    except PinsError as error:
+    except UserError as error:
         print(f"pins: {error}\nThe pins are complete, and can't be chosen yet.", file=sys.stderr)
         return False
     if offered:

@@ -9,12 +9,12 @@ from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
-from .errors import PinsError
+from exactrun.errors import UserError
+from exactrun.pins.freeze import FREEZES
+
 from .questions import LATEST
 
 API = "https://api.github.com/repos/googlecolab/backend-info"
-FILES = "https://raw.githubusercontent.com/googlecolab/backend-info/main"
-FREEZE = "pip-freeze.gpu.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +37,19 @@ def runtimes_to_compile(choices: Sequence[str]) -> tuple[list[Runtime], list[str
         choices that Colab does not offer any more.
 
     Raises:
-        PinsError: It can't be asked.
+        UserError: It can't be asked.
     """
     listed = _ask(f"{API}/contents/past")
     past = [each["name"] for each in listed if re.fullmatch(r"20\d\d\.\d\d", each["name"])]
     if not past:
-        raise PinsError(
+        raise UserError(
             f"{API}/contents/past lists no runtime. Look at it, and name one: --runtime"
         )
-    (commit,) = _ask(f"{API}/commits?path={FREEZE}&per_page=1")
+    (commit,) = _ask(f"{API}/commits?path=pip-freeze.gpu.txt&per_page=1")
     date = commit["commit"]["committer"]["date"][:10]
-    found = [Runtime(name=LATEST, source=f"{FILES}/{FREEZE}", date=date)]
+    found = [Runtime(name=LATEST, source=FREEZES.format(""), date=date)]
     if (newest := max(past)) not in choices:
-        found.insert(0, Runtime(name=newest, source=f"{FILES}/past/{newest}/{FREEZE}"))
+        found.insert(0, Runtime(name=newest, source=FREEZES.format(f"past/{newest}/")))
     return found, [name for name in choices if name not in (*past, LATEST)]
 
 
@@ -61,7 +61,7 @@ def _ask(address: str) -> list[dict[str, Any]]:
         with urlopen(Request(address, headers=headers), timeout=60) as response:
             answer = json.load(response)
     except (OSError, HTTPException, ValueError) as error:
-        raise PinsError(f"{address} can't be read: {error}. Try again later.") from error
+        raise UserError(f"{address} can't be read: {error}. Try again later.") from error
     if not isinstance(answer, list):
-        raise PinsError(f"{address} answered with something else than a list: {str(answer)[:80]}")
+        raise UserError(f"{address} answered with something else than a list: {str(answer)[:80]}")
     return answer

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from .freeze import is_address
-from .solution import Pin
+from exactrun.pins.freeze import is_address
+from exactrun.pins.solution import Pin
 
 
 def render(

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from cookiecutter.exceptions import CookiecutterException
 from cookiecutter.main import cookiecutter
+from exactrun.errors import UserError
+from exactrun.pins.freeze import Freeze
 from jinja2 import TemplateError
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-from .errors import PinsError
-from .freeze import Freeze
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,7 @@ def read_needs(root: Path) -> dict[str, Needs]:
     """Bake the template for each task and return what its pyproject.toml names, by task.
 
     Raises:
-        PinsError: The template can't be baked, or names something that isn't a requirement.
+        UserError: The template can't be baked, or names something that isn't a requirement.
     """
     questions = json.loads((root / "cookiecutter.json").read_text(encoding="utf-8"))
     # The runtime to be pinned may have no pins yet, so another one may have to serve.
@@ -39,7 +38,7 @@ def read_needs(root: Path) -> dict[str, Needs]:
         if (root / "templates/pins" / runtime / "requirements.txt").is_file()
     ]
     if not pinned:
-        raise PinsError(
+        raise UserError(
             "No runtime of cookiecutter.json has pins, so the template can't be baked to see what "
             "it needs.\nRestore them: git checkout -- templates/pins"
         )
@@ -55,7 +54,7 @@ def read_needs(root: Path) -> dict[str, Needs]:
             )
             named(needs[task].notebook + needs[task].dev)
         except (ValueError, KeyError, TypeError) as error:
-            raise PinsError(
+            raise UserError(
                 f"The pyproject.toml of a fresh project for task {task} doesn't tell its needs: "
                 f"{type(error).__name__}: {error}.\n"
                 "Fix the template's pyproject.toml: [project] dependencies and "
@@ -68,7 +67,7 @@ def bake(root: Path, folder: Path, **answers: str) -> str:
     """Generate a project in a scratch folder and return its pyproject.toml.
 
     Raises:
-        PinsError: The template can't be baked with these answers.
+        UserError: The template can't be baked with these answers.
     """
     # Cookiecutter notes every bake in the home directory, unless told another place.
     config = folder / "config.yaml"
@@ -84,7 +83,7 @@ def bake(root: Path, folder: Path, **answers: str) -> str:
         )
         return Path(project, "pyproject.toml").read_text(encoding="utf-8")
     except (CookiecutterException, TemplateError, OSError, ValueError) as error:
-        raise PinsError(
+        raise UserError(
             f"The template can't be baked with {answers}: {type(error).__name__}: {error}.\n"
             "Fix the template first: its pyproject.toml tells what to pin."
         ) from error
@@ -96,21 +95,21 @@ def named(requirements: Iterable[str]) -> set[str]:
 
 
 def check_tensorflow(names: Collection[str], where: str) -> None:
-    """Raise a PinsError if tensorflow-cpu is among the names."""
+    """Raise a UserError if tensorflow-cpu is among the names."""
     if "tensorflow-cpu" in names:
-        raise PinsError(
+        raise UserError(
             f"tensorflow-cpu is {where}. Installed beside Colab's TensorFlow it would hide the "
             "GPU.\nName tensorflow itself: it runs on a CPU as well."
         )
 
 
 def check_needs(needs: Mapping[str, Needs], freeze: Freeze) -> None:
-    """Raise a PinsError if the notebook names a package that the runtime doesn't have."""
+    """Raise a UserError if the notebook names a package that the runtime doesn't have."""
     notebook = named(need for each in needs.values() for need in each.notebook)
     dev = named(need for each in needs.values() for need in each.dev)
     check_tensorflow(notebook | dev, "among the needs in the template's pyproject.toml")
     if missing := sorted(name for name in notebook if name not in freeze):
-        raise PinsError(
+        raise UserError(
             f"The freeze doesn't have {', '.join(missing)}, which [project] dependencies in the "
             "template's pyproject.toml name: Colab would have to install what it lacks.\n"
             "Take the name out (tools that the notebook doesn't import belong to "

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from .errors import PinsError
+from exactrun.errors import UserError
 
 QUESTIONS = Path("cookiecutter.json")
 HOOK = Path("hooks/pre_gen_project.py")
@@ -30,7 +30,7 @@ def offer_runtime(root: Path, runtime: str, python: str) -> list[str]:
         The names of the files that changed: none if it could be chosen already.
 
     Raises:
-        PinsError: A file isn't written as this tool knows it.
+        UserError: A file isn't written as this tool knows it.
     """
     text, choices = (root / QUESTIONS).read_text(encoding="utf-8"), choices_in(root)
     if runtime in choices:
@@ -60,7 +60,7 @@ def _replaced(file: Path, text: str, pattern: str, new: str) -> str:
     """Replace what follows the first group of a pattern, which must be found exactly once."""
     changed, count = re.subn(pattern, rf"\1{new}", text)
     if count != 1:
-        raise PinsError(
+        raise UserError(
             f"{file} isn't written as this tool knows it: {pattern} is there {count} times.\n"
             "Add the runtime to colab_runtime there by hand."
         )

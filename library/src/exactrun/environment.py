@@ -8,7 +8,9 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,12 @@ from .errors import UserError
 
 MACHINE = Path(os.environ.get("EXACTRUN_SIMULATED_MACHINE", "/"))
 """Where /content, /var/colab and /kaggle are; the simulated Colab has a directory of its own."""
+
+MADE_FOR = "# Made for the Google Colab runtime "
+"""Begins the comment of a requirements file below which Colab's own versions stand."""
+
+ADDED = "# Not in Colab; the notebook installs it there."
+"""The line above what `exactrun pins add` found missing in Colab."""
 
 NO_TENSORFLOW = (
     "This runtime has no TensorFlow: Colab's TPU runtimes hold none. Choose another one:"
@@ -159,21 +167,53 @@ def pinned_runtime(requirements: Path) -> str:
     return found[1]
 
 
+def install_added(requirements: str | Path) -> None:
+    """Install what was added to a project and Colab lacks, at its pins and by its hashes.
+
+    Nothing else changes: dependencies that Colab has stay as they are. Where all is installed, on
+    a laptop and in CI, nothing is done.
+
+    Args:
+        requirements: The project's `requirements.txt`.
+
+    Raises:
+        UserError: If pip can't install it.
+    """
+    text = Path(requirements).read_text(encoding="utf-8")
+    added = text.partition(MADE_FOR)[0].partition(ADDED)[2]
+    if not (added.strip() and _differences(added)):
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "added.txt"
+        file.write_text(added, encoding="utf-8")
+        pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes")
+        done = subprocess.run([*pip, "-r", str(file)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(
+            f"What was added to {requirements} can't be installed: {done.stderr.strip()}"
+        )
+    importlib.invalidate_caches()
+
+
 def pin_differences(requirements: Path) -> list[PinDifference]:
     """Compare what is installed with a pinned requirements file.
 
     Pins that are for another system or Python than this one are left out.
     """
+    return _differences(requirements.read_text(encoding="utf-8"))
+
+
+def _differences(pins: str) -> list[PinDifference]:
     try:
         from packaging.requirements import Requirement
     except ImportError as error:  # TensorFlow needs it, too
         raise UserError(
             "The pinned packages are not installed here:"
-            f" {Path(sys.executable).name} -m pip install -r {requirements.name}"
+            f" {Path(sys.executable).name} -m pip install -r requirements.txt"
         ) from error
 
     differences = []
-    joined = requirements.read_text(encoding="utf-8").replace("\\\n", " ")
+    joined = pins.replace("\\\n", " ")
     for block in re.findall(r"^[A-Za-z0-9].*", joined, flags=re.MULTILINE):
         requirement = Requirement(re.split(r"\s+(?:--hash|#)", block, maxsplit=1)[0])
         if requirement.marker is not None and not requirement.marker.evaluate():

@@ -10,11 +10,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
-
-from tqdm import tqdm
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 CHUNK = 1 << 20
 
@@ -144,6 +145,8 @@ def require_space(directory: Path, needed: int, *, purpose: str) -> None:
         there = there.parent
     free = shutil.disk_usage(there).free
     if free < needed:
+        from tqdm import tqdm
+
         raise UserError(
             f"{directory} has {tqdm.format_sizeof(free)}B free, but {purpose} needs"
             f" {tqdm.format_sizeof(needed)}B. Free space there (on Drive, the trash counts), or"
@@ -153,6 +156,8 @@ def require_space(directory: Path, needed: int, *, purpose: str) -> None:
 
 def progress_bar(total: int, description: str, *, unit: str = "B") -> tqdm[Any]:
     """Return a progress bar that moves in notebooks and terminals, and is silent in logs."""
+    from tqdm import tqdm
+
     ipython = sys.modules.get("IPython")
     moving = hasattr(ipython and ipython.get_ipython(), "kernel") or sys.stdout.isatty()
     return tqdm(

@@ -1,5 +1,7 @@
 """The solution: which package at which version, where, and for what."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -15,7 +17,7 @@ from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from .errors import PinsError
+from ..errors import UserError
 from .freeze import OLDEST_PYTHON, Freeze, minor
 
 
@@ -103,11 +105,11 @@ def solve(
         known: Earlier requirements: their versions and hashes are kept wherever they still fit.
 
     Raises:
-        PinsError: There is no solution, or uv doesn't work.
+        UserError: There is no solution, or uv doesn't work.
     """
     uv = shutil.which("uv")
     if uv is None:
-        raise PinsError("uv isn't installed.\nInstall it: python -m pip install uv")
+        raise UserError("uv isn't installed.\nInstall it: python -m pip install uv")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # Strings and lists of strings are written alike in JSON and in TOML.
@@ -139,11 +141,12 @@ def solve(
         if done.returncode == 0:
             return (folder / "solution.txt").read_text(encoding="utf-8")
     if "No solution found" in done.stderr:
-        raise PinsError(
-            f"The needs of the template can't be met under this freeze; uv says:\n{done.stderr}"
-            "Change the needs in the template's pyproject.toml, or take another freeze."
+        raise UserError(
+            "What is needed can't be had together with the versions of Colab's runtime, which its"
+            f" kernel has loaded; uv says:\n{done.stderr}"
+            "Correct the name, bound it to releases that fit (name<2), or do without it."
         )
-    raise PinsError(
+    raise UserError(
         f"uv could not compile the requirements; it says:\n{done.stderr}"
         "If that is about the network, try again once the package index can be reached."
     )
@@ -161,7 +164,7 @@ def closure(
         conditions: Where the requirements shall hold.
 
     Raises:
-        PinsError: uv doesn't work.
+        UserError: uv doesn't work.
     """
     annotated = solve(
         needs,
@@ -177,20 +180,8 @@ def closure(
     }
 
 
-def check_closure(
-    pins: Mapping[str, Sequence[Pin]],
-    sources: Mapping[str, Sequence[str]],
-    freeze: Freeze,
-    python: str,
-) -> None:
-    """Raise a PinsError if installing the notebook's pins would change the Colab runtime.
-
-    Args:
-        pins: The solution, by name.
-        sources: Every package that the notebook needs, and the packages that need it.
-        freeze: What the runtime has.
-        python: The runtime's Python.
-    """
+def in_colab(pin: Pin, python: str) -> bool:
+    """Tell whether a pin is for a Colab runtime with this Python."""
     colab = {
         "implementation_name": "cpython",
         "os_name": "posix",
@@ -201,20 +192,37 @@ def check_closure(
         "python_version": python,
         "sys_platform": "linux",
     }
+    return not pin.marker or Marker(pin.marker).evaluate(colab)
+
+
+def check_closure(
+    pins: Mapping[str, Sequence[Pin]],
+    sources: Mapping[str, Sequence[str]],
+    freeze: Freeze,
+    python: str,
+) -> None:
+    """Raise a UserError if installing the notebook's pins would change the Colab runtime.
+
+    Args:
+        pins: The solution, by name.
+        sources: Every package that the notebook needs, and the packages that need it.
+        freeze: What the runtime has.
+        python: The runtime's Python.
+    """
     wrong = []
     for name in sorted(sources):
         via = f" (needed by {', '.join(sources[name])})" if sources[name] else ""
         for pin in pins[name]:
-            if pin.marker and not Marker(pin.marker).evaluate(colab):
+            if not in_colab(pin, python):
                 continue
             if name not in freeze:
                 wrong.append(f"  {name} {pin.version}{via}: not in the freeze")
             elif (present := freeze.versions.get(name, pin.version)) != pin.version:
                 wrong.append(f"  {name} {pin.version}{via}: the freeze has {present}")
     if wrong:
-        raise PinsError(
+        raise UserError(
             "Installing the notebook's needs would change the Colab runtime:\n"
             + "\n".join(wrong)
-            + "\nTake what needs them out of [project] dependencies in the template's "
-            "pyproject.toml, or take the freeze of a runtime that has them."
+            + "\nTake what needs them out of [project] dependencies in pyproject.toml, or take the"
+            " freeze of a runtime that has them."
         )

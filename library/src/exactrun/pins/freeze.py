@@ -1,5 +1,7 @@
 """The freeze of a runtime: reading it, and what it tells."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +14,12 @@ from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from .errors import PinsError
+from ..errors import UserError
 
 OLDEST_PYTHON = "3.11"  # what every generated project supports, beside the runtime's own Python
-FREEZE_ADDRESS = (
-    "https://raw.githubusercontent.com/googlecolab/backend-info/main/pip-freeze.gpu.txt"
-)
+FREEZES = "https://raw.githubusercontent.com/googlecolab/backend-info/main/{}pip-freeze.gpu.txt"
+"""Where Google publishes them; `past/2026.07/` stands in the braces of a runtime with a name."""
+FREEZE_ADDRESS = FREEZES.format("")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ def read_freeze(source: str) -> str:
     """Return the text of a freeze, from a path or an http(s) address.
 
     Raises:
-        PinsError: It can't be fetched or read, or is a page for browsers.
+        UserError: It can't be fetched or read, or is a page for browsers.
     """
     fix = f"Give a file, or an address that answers with plain text such as {FREEZE_ADDRESS}"
     try:
@@ -60,9 +62,9 @@ def read_freeze(source: str) -> str:
             data = Path(source).read_bytes()
         text = data.decode("utf-8-sig")
     except (OSError, HTTPException, ValueError) as error:
-        raise PinsError(f"The freeze {source} can't be read: {error}.\n{fix}") from error
+        raise UserError(f"The freeze {source} can't be read: {error}.\n{fix}") from error
     if text.lstrip().startswith("<"):
-        raise PinsError(f"The freeze {source} is a web page, not the output of pip.\n{fix}")
+        raise UserError(f"The freeze {source} is a web page, not the output of pip.\n{fix}")
     return text
 
 
@@ -70,7 +72,7 @@ def parse_freeze(text: str) -> Freeze:
     """Parse the output of `pip freeze`.
 
     Raises:
-        PinsError: A line is neither a version, an address nor a comment, a package has two
+        UserError: A line is neither a version, an address nor a comment, a package has two
             versions, or there is no version at all.
     """
     versions: dict[str, str] = {}
@@ -93,13 +95,13 @@ def parse_freeze(text: str) -> Freeze:
         except ValueError:  # packaging's errors are ValueErrors, too
             strange.append(f"  line {number}: {line}")
     if strange:
-        raise PinsError(
+        raise UserError(
             "The freeze must have one `name==version` or `name @ address` for each package, and "
             "these lines are otherwise:\n" + "\n".join(strange[:10]) + "\n"
             "Take the output of pip freeze on the runtime as it is."
         )
     if not versions:
-        raise PinsError(
+        raise UserError(
             "The freeze is empty: it has no `name==version` line.\n"
             f"Take the output of pip freeze on the runtime, such as {FREEZE_ADDRESS}"
         )
@@ -122,18 +124,18 @@ def runtime_python(freeze: Freeze, given: str | None) -> str:
     """Return the runtime's Python, such as 3.13: the given one, else what the freeze tells.
 
     Raises:
-        PinsError: The freeze tells none or several, or the Python is too old for the projects.
+        UserError: The freeze tells none or several, or the Python is too old for the projects.
     """
     if given is None and len(freeze.pythons) != 1:
         found = ", ".join(sorted(freeze.pythons)) or "none"
-        raise PinsError(
+        raise UserError(
             "The freeze doesn't tell the runtime's Python: the wheels that it installs by address "
             f"should be built for one Python, and are for: {found}.\n"
             "Say it yourself, for example: --python 3.13"
         )
     python = given or min(freeze.pythons)
     if minor(python) < minor(OLDEST_PYTHON):
-        raise PinsError(
+        raise UserError(
             f"The runtime has Python {python}, and the projects need {OLDEST_PYTHON} or newer.\n"
             "Take the freeze of a newer runtime."
         )
