@@ -357,6 +357,38 @@ def test_what_others_have_put_beside_the_data_stays(
     assert contents(copy) == {"c": None, "b": None, "b/mine": b"mine", "cache": b"mine"}
 
 
+def test_a_file_that_is_a_directory_now_is_replaced_and_the_other_way_round(tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    (source / "a").mkdir(parents=True)
+    (source / "a/1").write_text("1")
+    (source / "b").write_text("b")
+    stage(source, tmp_path / "here")
+    shutil.rmtree(source / "a")
+    (source / "a").write_text("a")
+    (source / "b").unlink()
+    (source / "b").mkdir()
+    assert contents(stage(source, tmp_path / "here")) == {"a": b"a", "b": None}
+
+
+def test_what_others_have_put_beside_the_data_outlives_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    (source / "one").write_text("one")
+    (stage(source, tmp_path / "here") / "cache").write_text("mine")
+    (source / "one").rename(source / "two")
+
+    def lost(*_: Any, **__: Any) -> str:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "_copy_file", lost)
+        with pytest.raises(UserError, match="was lost"):
+            stage(source, tmp_path / "here")
+    assert contents(stage(source, tmp_path / "here")) == {"two": b"one", "cache": b"mine"}
+
+
 def test_a_directory_made_under_a_name_of_before_is_not_its_own(tmp_path: Path) -> None:
     source = tmp_path / "data"
     source.mkdir()

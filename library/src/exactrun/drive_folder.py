@@ -22,7 +22,7 @@ from . import colab
 from .environment import where
 from .errors import UserError
 from .files import progress_bar, require_space
-from .staged import becoming, prune, require_own
+from .staged import becoming, becoming_directory
 
 API = "https://www.googleapis.com/drive/v3/files"
 SCOPE = "https://www.googleapis.com/auth/drive.readonly"
@@ -120,21 +120,19 @@ def fetch_drive_folder(
         size = sum(entry.size for entry in entries)
         require_space(directory, size, purpose=f"the download of {root.path.name}")
         whole = directory / root.path
-        known = require_own(whole).get("files") if whole.exists() else None
-        names = [str(entry.path.relative_to(root.path)) for entry in entries]
-        with (
-            progress_bar(size, root.path.name) as bar,
-            becoming(whole, is_directory=root.kind == FOLDER, facts={"files": names}) as target,
-        ):
+        with progress_bar(size, root.path.name) as bar:
             if root.kind != FOLDER:
-                drive.download(root, target, moved=bar.update)
+                with becoming(whole) as target:
+                    drive.download(root, target, moved=bar.update)
             else:
-                for entry, name in zip(entries, names, strict=True):
-                    if entry.kind == FOLDER:
-                        (target / name).mkdir(parents=True, exist_ok=True)
-                    else:
-                        drive.download(entry, target / name, moved=bar.update)
-                prune(target, names, known=known)
+                names = {
+                    f"{entry.path.relative_to(root.path)}{'/' * (entry.kind == FOLDER)}": entry
+                    for entry in entries
+                }
+                with becoming_directory(whole, names) as target:
+                    for name, entry in names.items():
+                        if entry.kind != FOLDER:
+                            drive.download(entry, target / name, moved=bar.update)
     except (_Refused, requests.RequestException, OSError, *_google_errors()) as error:
         raise UserError(f"{link} was not downloaded: {_explain(error)}") from error
     for path, why in drive.skipped:
