@@ -184,6 +184,14 @@ def test_a_pack_that_lacks_a_file_is_made_anew(tmp_path: Path, many: Path) -> No
     assert contents(stage(many, tmp_path / "second")) == contents(many)
 
 
+def test_a_pack_that_holds_a_file_too_many_is_made_anew(tmp_path: Path, many: Path) -> None:
+    stage(many, tmp_path / "first")
+    (many / "class 0/000.png").unlink()
+    assert contents(stage(many, tmp_path / "first")) == contents(many)
+    with zipfile.ZipFile(many.with_name("pictures.pack.zip")) as pack:
+        assert "class 0/000.png" not in pack.namelist()
+
+
 @pytest.mark.parametrize("content", [b"another", bytes([1])], ids=["other size", "same size"])
 def test_a_file_that_was_written_over_is_noticed_and_alone_is_copied(
     tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch, content: bytes

@@ -205,7 +205,11 @@ def _fill(source: Path, copy: Path, wanted: Listing) -> None:
     """
     here = _list(copy)
     pack = source.with_name(f"{source.name}.pack.zip")
-    here |= _unpack(pack, copy, wanted, empty=not any(here.values()))
+    packed, digest = _manifest(pack)
+    # Even a pack that is out of date holds most of what a new machine needs.
+    if packed and (packed == wanted or not any(here.values())):
+        good = {name: state for name, state in packed.items() if state == wanted.get(name)}
+        here |= _unpack(pack, copy, good, digest)
     lacking = {name: state for name, state in wanted.items() if here.get(name) != state}
     size = sum(state[0] for state in lacking.values())
     require_space(copy.parent, size, purpose=f"the copy of {source.name}")
@@ -214,7 +218,7 @@ def _fill(source: Path, copy: Path, wanted: Listing) -> None:
             lambda name: _copy_file(source / name, copy / name, moved=bar.update), lacking
         )
         list(copied)  # the first failure is raised here
-    if lacking:
+    if lacking or packed != wanted:
         _keep_pack(copy, wanted, pack)
 
 
@@ -302,29 +306,27 @@ def _keep_pack(copy: Path, wanted: Listing, pack: Path) -> None:
         local.unlink(missing_ok=True)
 
 
-def _unpack(pack: Path, copy: Path, wanted: Listing, *, empty: bool) -> Listing:
-    """Unpack what a pack holds of what is wanted; return that, which is nothing without a pack.
-
-    A pack that is out of date is unpacked if the copy is empty: a new machine needs most of it.
-    """
+def _manifest(pack: Path) -> tuple[Listing, str]:
+    """Return what a pack holds, and its SHA-256; nothing if there is none that is whole."""
     try:
-        packed = json.loads(pack.with_suffix(".json").read_text(encoding="utf-8"))
-        stale = packed["files"] != wanted
-        if stale:
-            print(f"{pack} is not what its directory is now, and is made anew.", flush=True)
-        if not pack.exists() or (stale and not empty):
-            return {}
+        manifest = json.loads(pack.with_suffix(".json").read_text(encoding="utf-8"))
+        return (manifest["files"], manifest["sha256"]) if pack.exists() else ({}, "")
     except (FileNotFoundError, ValueError):  # none, or a damaged one
-        return {}
-    with _local(pack, copy.parent) as (file, digest):
-        if digest != packed["sha256"]:
+        return {}, ""
+
+
+def _unpack(pack: Path, copy: Path, wanted: Listing, digest: str) -> Listing:
+    """Copy a pack, unpack what is wanted of it, and return that; nothing if it is damaged."""
+    with _local(pack, copy.parent) as (file, found):
+        if found != digest:
             return {}
-        good = {name: of for name, of in packed["files"].items() if of and of == wanted.get(name)}
         with zipfile.ZipFile(file) as archive:
-            for name, (_, second) in good.items():
-                os.utime(archive.extract(name, copy), (second, second))
-    print(f"{copy.name} holds {len(good)} files from {pack}.", flush=True)
-    return good
+            for name, state in wanted.items():
+                path = archive.extract(name, copy)
+                if state:
+                    os.utime(path, (state[1], state[1]))
+    print(f"{copy.name} holds {len(wanted)} files from {pack}.", flush=True)
+    return wanted
 
 
 def _copy_file(source: Path, copy: Path, *, moved: Callable[[int], object]) -> str:
