@@ -378,7 +378,7 @@ def test_a_file_that_is_a_directory_now_is_replaced_and_the_other_way_round(tmp_
     assert contents(stage(source, tmp_path / "here")) == {"a": b"a", "b": None}
 
 
-def test_what_others_have_put_beside_the_data_outlives_an_interruption(
+def test_after_an_interruption_only_what_others_have_put_beside_the_data_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "data"
@@ -386,15 +386,20 @@ def test_what_others_have_put_beside_the_data_outlives_an_interruption(
     (source / "one").write_text("one")
     (stage(source, tmp_path / "here") / "cache").write_text("mine")
     (source / "one").rename(source / "two")
+    (source / "zero").write_text("zero")
+    copy_file = staging._copy_file
 
-    def lost(*_: Any, **__: Any) -> str:
-        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+    def lost(source: Path, *args: Any, **options: Any) -> str:
+        if source.name == "zero":
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        return copy_file(source, *args, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(staging, "_copy_file", lost)
         with pytest.raises(UserError, match="was lost"):
             stage(source, tmp_path / "here")
-    assert contents(stage(source, tmp_path / "here")) == {"two": b"one", "cache": b"mine"}
+    (source / "two").unlink()
+    assert contents(stage(source, tmp_path / "here")) == {"zero": b"zero", "cache": b"mine"}
 
 
 def test_a_directory_made_under_a_name_of_before_is_not_its_own(tmp_path: Path) -> None:

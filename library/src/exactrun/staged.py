@@ -50,8 +50,7 @@ def becoming(target: Path, facts: dict[str, Any] | None = None) -> Iterator[Path
         else:
             os.link(target, partial)  # a file stays until a better one takes its place
     yield partial
-    mark = {"inode": partial.stat().st_ino, "facts": facts or {}}
-    write_whole(_mark(target), json.dumps(mark))
+    _note(partial, target, facts or {})
     partial.replace(target)
     partial.unlink(missing_ok=True)  # two names of one file: neither is replaced
 
@@ -68,6 +67,9 @@ def becoming_directory(target: Path, names: Collection[str]) -> Iterator[Path]:
     """
     with becoming(target, facts={"files": list(names)}) as partial:
         facts = _facts(partial, target)  # of what was whole, also before an interrupted block
+        if facts is not None:
+            facts = {"files": sorted({*facts.get("files", []), *names})}
+            _note(partial, target, facts)
         partial.mkdir(exist_ok=True)
         for name in names:
             path = partial / name
@@ -76,10 +78,8 @@ def becoming_directory(target: Path, names: Collection[str]) -> Iterator[Path]:
             if name.endswith("/"):
                 path.mkdir(parents=True, exist_ok=True)
         yield partial
-        if facts is None:
-            known = [path.relative_to(partial).as_posix() for path in partial.rglob("*")]
-        else:
-            known = facts.get("files", [])
+        everything = (path.relative_to(partial).as_posix() for path in partial.rglob("*"))
+        known = everything if facts is None else facts["files"]
         stays = {name.rstrip("/") for name in names}
         for name in sorted({name.rstrip("/") for name in known} - stays, reverse=True):
             path = partial / name
@@ -106,6 +106,12 @@ def _facts(path: Path, target: Path) -> dict[str, Any] | None:
         return dict(mark["facts"]) if mark["inode"] == path.stat().st_ino else None
     except (FileNotFoundError, ValueError, KeyError):
         return None
+
+
+def _note(path: Path, target: Path, facts: dict[str, Any]) -> None:
+    """Note facts of the file or directory that is to have a name."""
+    mark = {"inode": path.stat().st_ino, "facts": facts}
+    write_whole(_mark(target), json.dumps(mark))
 
 
 def _mark(target: Path) -> Path:
