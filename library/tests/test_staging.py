@@ -184,6 +184,14 @@ def test_a_pack_that_lacks_a_file_is_made_anew(tmp_path: Path, many: Path) -> No
     assert contents(stage(many, tmp_path / "second")) == contents(many)
 
 
+def test_a_pack_that_holds_a_file_too_many_is_made_anew(tmp_path: Path, many: Path) -> None:
+    stage(many, tmp_path / "first")
+    (many / "class 0/000.png").unlink()
+    assert contents(stage(many, tmp_path / "first")) == contents(many)
+    with zipfile.ZipFile(many.with_name("pictures.pack.zip")) as pack:
+        assert "class 0/000.png" not in pack.namelist()
+
+
 @pytest.mark.parametrize("content", [b"another", bytes([1])], ids=["other size", "same size"])
 def test_a_file_that_was_written_over_is_noticed_and_alone_is_copied(
     tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
@@ -355,6 +363,43 @@ def test_what_others_have_put_beside_the_data_stays(
     (source / "c").mkdir()
     stage(source, tmp_path / "here")
     assert contents(copy) == {"c": None, "b": None, "b/mine": b"mine", "cache": b"mine"}
+
+
+def test_a_file_that_is_a_directory_now_is_replaced_and_the_other_way_round(tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    (source / "a").mkdir(parents=True)
+    (source / "a/1").write_text("1")
+    (source / "b").write_text("b")
+    stage(source, tmp_path / "here")
+    shutil.rmtree(source / "a")
+    (source / "a").write_text("a")
+    (source / "b").unlink()
+    (source / "b").mkdir()
+    assert contents(stage(source, tmp_path / "here")) == {"a": b"a", "b": None}
+
+
+def test_after_an_interruption_only_what_others_have_put_beside_the_data_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    (source / "one").write_text("one")
+    (stage(source, tmp_path / "here") / "cache").write_text("mine")
+    (source / "one").rename(source / "two")
+    (source / "zero").write_text("zero")
+    copy_file = staging._copy_file
+
+    def lost(source: Path, *args: Any, **options: Any) -> str:
+        if source.name == "zero":
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        return copy_file(source, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "_copy_file", lost)
+        with pytest.raises(UserError, match="was lost"):
+            stage(source, tmp_path / "here")
+    (source / "two").unlink()
+    assert contents(stage(source, tmp_path / "here")) == {"zero": b"zero", "cache": b"mine"}
 
 
 def test_a_directory_made_under_a_name_of_before_is_not_its_own(tmp_path: Path) -> None:

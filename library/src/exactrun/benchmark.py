@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
@@ -98,9 +99,7 @@ def standard_tasks(scale: float = 0.1) -> list[Task]:
         raise UserError(f"scale={scale:g} is no fraction; choose one up to 1, such as 0.1.")
     images, rows = max(1, round(100 * scale)), max(1, round(10_000 * scale))
 
-    def convolve(pictures: Any, filters: Any) -> Any:
-        return tf.nn.conv2d(pictures, filters, strides=1, padding="SAME")
-
+    convolve = partial(tf.nn.conv2d, strides=1, padding="SAME")
     pictures, filters = (images, 100, 100, 3), (7, 7, 3, 32)
     left, right = (rows, 100), (100, 100_000)
     return [
@@ -118,17 +117,12 @@ def compare(tasks: Sequence[Task]) -> Comparison:
     """
     import tensorflow as tf
 
-    has_gpu = bool(tf.config.list_logical_devices("GPU"))
-    return Comparison(
-        timings=[
-            Timing(
-                name=task.name,
-                cpu=_seconds(task, CPU),
-                gpu=_seconds(task, GPU) if has_gpu else None,
-            )
-            for task in tasks
-        ]
-    )
+    gpu = tf.config.list_logical_devices("GPU")
+    timings = [
+        Timing(name=task.name, cpu=_seconds(task, CPU), gpu=_seconds(task, GPU) if gpu else None)
+        for task in tasks
+    ]
+    return Comparison(timings=timings)
 
 
 def _task(name: str, function: Callable[..., Any], *shapes: tuple[int, ...]) -> Task:
@@ -167,8 +161,7 @@ def _training(device: str) -> Callable[[], Any]:
             keras.layers.Dense(10),
         ]
         model = keras.Sequential(layers)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile("adam", loss)
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         model.optimizer.build(model.trainable_variables)
     with tf.device(device):
         x = tf.constant(random.standard_normal((128, 28, 28, 1), np.float32))

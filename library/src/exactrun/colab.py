@@ -25,16 +25,6 @@ from .errors import UserError
 from .files import discard, explain
 from .mounts import LOST, belongs_on_drive, drive_mountpoint, is_drive, require_mounted
 
-__all__ = [
-    "authenticate",
-    "disconnect",
-    "get_secret",
-    "is_drive",
-    "mount_drive",
-    "persistent_directory",
-    "prove_writable",
-]
-
 BACK_OFF = (1.0, 5.0, 20.0)
 """Seconds before each new attempt to mount a Drive whose connection was lost."""
 
@@ -159,9 +149,9 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
     """
     global _mounts_made
     place = Path(mountpoint or drive_mountpoint()).expanduser().absolute()
-    lost = False
+    lost, pauses = False, iter(BACK_OFF)
     with _asking("Drive was not mounted", patience=2 * timeout_secs + 60):
-        for pause in (*BACK_OFF, None):
+        while True:
             try:
                 if lost or not is_drive(place):
                     _ask_for_drive(place, timeout_secs, lost=lost)
@@ -171,6 +161,7 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
                 return place / "My Drive"
             except OSError as error:
                 lost = error.errno in LOST
+                pause = next(pauses, None)
                 if not lost or pause is None:
                     raise UserError(
                         f"Drive was mounted, but {place / 'My Drive'} can't be used:"
@@ -181,7 +172,6 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
                     flush=True,
                 )
                 time.sleep(pause)
-    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def prove_writable(directory: str | Path) -> str:
@@ -229,27 +219,28 @@ def get_secret(name: str) -> str:
     Example:
         >>> token = exactrun.get_secret("GITHUB_TOKEN")  # doctest: +SKIP
     """
-    found, place = os.environ.get(name, "").strip(), where()
+    if found := os.environ.get(name, "").strip():
+        return found
+    place, what = where(), f"The secret {name} was not read"
     add = f"Set it as a variable of the environment: export {name}=…"
     if place == "colab":
         add = "Click the key on the left, add it there, and allow notebook access."
-        what = f"The secret {name} was not read"
-        if not (found or _has_page()):
+        if not _has_page():
             raise UserError(
                 f"{what}: {NO_PAGE}. In a cell, pass it on first: import os, exactrun;"
                 f" os.environ[{name!r}] = exactrun.get_secret({name!r})"
             )
         with _asking(what):
             try:
-                found = found or str(_google("userdata").get(name) or "").strip()
+                found = _google("userdata").get(name)
             except Exception as error:
                 if type(error).__name__ != "SecretNotFoundError":
                     raise
     elif place == "kaggle":
         add = "Add it under Add-ons → Secrets, and attach it to this notebook."
-        with _asking(f"The secret {name} was not read", advice=add):
-            client = importlib.import_module("kaggle_secrets").UserSecretsClient
-            found = found or str(client().get_secret(name) or "").strip()
+        with _asking(what, advice=add):
+            found = importlib.import_module("kaggle_secrets").UserSecretsClient().get_secret(name)
+    found = str(found or "").strip()
     if not found:
         raise UserError(f"There is no secret {name}, or it is empty. {add}")
     return found
@@ -399,7 +390,7 @@ def _asking(
             f" hides behind it. {advice}"
         ) from None
     except Exception as error:
-        said = explain(error) if isinstance(error, OSError) else str(error).rstrip(". ")
+        said = explain(error).rstrip(". ")
         whole = f"{type(error).__name__} {said}"
         if "'kernel'" in said and not _has_page():
             said = NO_PAGE

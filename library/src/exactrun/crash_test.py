@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -12,28 +13,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a session left.
-
-    Attributes:
-        code: Its exit code.
-        killed: Whether it was killed, before it ended by itself.
-        trained: Seconds from its first checkpoint on; 0 if it did not come so far.
-        output: What it printed.
-    """
-
-    code: int
-    killed: bool
-    trained: float
-    output: str
 
 
 def crash_test(command: Sequence[str], directory: str | Path, *, kills: int, seed: int) -> None:
@@ -58,39 +41,38 @@ def crash_test(command: Sequence[str], directory: str | Path, *, kills: int, see
         raise UserError(
             "Say what to kill, after two hyphens: exactrun crash-test -- python -m my_package train"
         )
-    place, chance, killed = Path(directory), random.Random(seed), 0
-    started = time.monotonic()
-    whole = _session(command, place / "unbroken", "unbroken")
-    _require_success(whole, "The unbroken training")
-    unbroken = _result(place / "unbroken")
+    directory, chance, started = Path(directory), random.Random(seed), time.monotonic()
+    _, trained = _session(command, directory / "unbroken")
+    if not trained:
+        raise UserError(
+            "The unbroken training saved no checkpoint in --persistent-dir. Give exactrun.fit"
+            " checkpoint_dir=run.checkpoints, and a save_interval_secs of 0."
+        )
+    unbroken = _result(directory / "unbroken")
     seconds = time.monotonic() - started
+    print(f"The unbroken training took {seconds:.1f} s, {trained:.1f} s from a checkpoint on.")
     # A session may get so far that something is left for those after it.
-    longest = whole.trained / min(kills, 5)
-    print(
-        f"The unbroken training took {seconds:.1f} s, {whole.trained:.1f} s from a checkpoint on."
-    )
-    runs = 0
+    longest = trained / min(kills, 5)
+    killed = runs = 0
     while killed < kills:
         runs += 1
-        name = f"killed-{runs}"
-        while True:
-            after = chance.uniform(0.0, longest) if killed < kills else None
-            session = _session(command, place / name, name, kill_after=after)
-            if not session.killed:
-                break
-            killed += 1
-            print(
-                f"Kill {killed} of {kills}, {after:.2f} s after its first checkpoint.", flush=True
-            )
-        if session.code:
-            _require_success(session, f"A session of {name}")
-        if (found := _result(place / name)) != unbroken:
+        place, ended = directory / f"killed-{runs}", False
+        while not ended:
+            after = chance.uniform(0.0, longest) if killed < kills else math.inf
+            ended, _ = _session(command, place, kill_after=after)
+            if not ended:
+                killed += 1
+                print(
+                    f"Kill {killed} of {kills}, {after:.2f} s after its first checkpoint.",
+                    flush=True,
+                )
+        if (found := _result(place)) != unbroken:
             differ = ", ".join(part for part in unbroken if found[part] != unbroken[part])
             raise UserError(
                 f"Killed and run again, the training ends with other {differ} than an unbroken one"
                 f" (seed {seed}). Something in it is random and not saved, such as NumPy's numbers"
-                f" in a callback. Both are in {place}; compare: exactrun compare"
-                f" {_record(place / 'unbroken')} {_record(place / name)}"
+                f" in a callback. Both are in {directory}; compare: exactrun compare"
+                f" {_record(directory / 'unbroken')} {_record(place)}"
             )
     print(
         f"{killed} kills in {runs} trainings: weights and history of the unbroken one, each time."
@@ -98,10 +80,17 @@ def crash_test(command: Sequence[str], directory: str | Path, *, kills: int, see
 
 
 def _session(
-    command: Sequence[str], place: Path, name: str, *, kill_after: float | None = None
-) -> Outcome:
-    """Run the command to its end, or kill it so many seconds after its first checkpoint."""
-    whole = [*command, "--persistent-dir", str(place), "--run-name", name]
+    command: Sequence[str], place: Path, *, kill_after: float = math.inf
+) -> tuple[bool, float]:
+    """Run the command to its end, or kill it so many seconds after its first checkpoint.
+
+    Returns:
+        Whether it came to its end, and the seconds from its first checkpoint on; 0 without one.
+
+    Raises:
+        UserError: If it fails by itself.
+    """
+    whole = [*command, "--persistent-dir", str(place), "--run-name", place.name]
     env = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     before, began, killed = _checkpoints(place), 0.0, False
     with tempfile.TemporaryFile() as output:
@@ -111,33 +100,25 @@ def _session(
                     time.sleep(0.01)
                     if not began and _checkpoints(place) - before:
                         began = time.monotonic()
-                    if began and kill_after is not None and not killed:
-                        killed = time.monotonic() - began > kill_after
-                        if killed:
-                            process.kill()
+                    if began and time.monotonic() - began > kill_after:
+                        process.kill()
+                        killed = True
             except BaseException:
                 process.kill()
                 raise
-        trained = time.monotonic() - began if began else 0.0
-        output.seek(0)
-        text = output.read().decode("utf-8", "replace")
-    return Outcome(process.returncode, killed and process.returncode != 0, trained, text)
+        if process.returncode and not killed:
+            output.seek(0)
+            said = output.read().decode("utf-8", "replace").splitlines()
+            raise UserError(
+                f"The training {place.name} failed with the exit code {process.returncode}. It"
+                " said:\n" + "\n".join(said[-15:])
+            )
+    return process.returncode == 0, time.monotonic() - began if began else 0.0
 
 
 def _checkpoints(place: Path) -> set[str]:
     found = place.glob("runs/*/checkpoints/*")
     return {path.name for path in found if not path.name.startswith(".")}
-
-
-def _require_success(session: Outcome, what: str) -> None:
-    if session.code:
-        tail = "\n".join(session.output.splitlines()[-15:])
-        raise UserError(f"{what} failed with the exit code {session.code}. It said:\n{tail}")
-    if not session.trained:
-        raise UserError(
-            f"{what} saved no checkpoint in --persistent-dir. Give exactrun.fit checkpoint_dir="
-            "run.checkpoints, and a save_interval_secs of 0."
-        )
 
 
 def _record(place: Path) -> Path:

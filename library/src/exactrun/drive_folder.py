@@ -5,6 +5,7 @@ https://developers.google.com/workspace/drive/api/reference/rest/v3/files
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -21,8 +22,13 @@ import requests
 from . import colab
 from .environment import where
 from .errors import UserError
-from .files import progress_bar, require_space
-from .staged import becoming, prune, require_own
+from .files import explain, progress_bar, require_space
+from .staged import becoming, becoming_directory
+
+try:
+    from google.auth.exceptions import GoogleAuthError
+except ImportError:  # nobody raises it then, and `_connect` says what to install
+    GoogleAuthError = requests.RequestException
 
 API = "https://www.googleapis.com/drive/v3/files"
 SCOPE = "https://www.googleapis.com/auth/drive.readonly"
@@ -66,11 +72,15 @@ class _Entry:
 
 
 class _Refused(Exception):
-    """Drive's API answered with an error."""
+    """Drive's API answered with an error; it has a reason if that is the API's usual JSON."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message or f"status {status}")
-        self.status, self.reason = status, reason
+    def __init__(self, answer: Any) -> None:
+        self.status, self.reason, message = answer.status_code, "", ""
+        with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+            error = answer.json()["error"]
+            message = str(error.get("message", ""))
+            self.reason = error["errors"][0]["reason"]
+        super().__init__(message or f"status {self.status}")
 
 
 def is_drive_link(text: str) -> bool:
@@ -120,26 +130,22 @@ def fetch_drive_folder(
         size = sum(entry.size for entry in entries)
         require_space(directory, size, purpose=f"the download of {root.path.name}")
         whole = directory / root.path
-        known = require_own(whole).get("files") if whole.exists() else None
-        names = [str(entry.path.relative_to(root.path)) for entry in entries]
-        with (
-            progress_bar(size, root.path.name) as bar,
-            becoming(whole, is_directory=root.kind == FOLDER, facts={"files": names}) as target,
-        ):
+        with progress_bar(size, root.path.name) as bar:
             if root.kind != FOLDER:
-                drive.download(root, target, moved=bar.update)
+                with becoming(whole) as target:
+                    drive.download(root, target, moved=bar.update)
             else:
-                for entry, name in zip(entries, names, strict=True):
-                    if entry.kind == FOLDER:
-                        (target / name).mkdir(parents=True, exist_ok=True)
-                    else:
-                        drive.download(entry, target / name, moved=bar.update)
-                prune(target, names, known=known)
-    except (_Refused, requests.RequestException, OSError, *_google_errors()) as error:
+                names = {
+                    f"{entry.path.relative_to(root.path)}{'/' * (entry.kind == FOLDER)}": entry
+                    for entry in entries
+                }
+                with becoming_directory(whole, names) as target:
+                    for name, entry in names.items():
+                        if entry.kind != FOLDER:
+                            drive.download(entry, target / name, moved=bar.update)
+    except (_Refused, OSError, GoogleAuthError) as error:
         raise UserError(f"{link} was not downloaded: {_explain(error)}") from error
-    for path, why in drive.skipped:
-        print(f"Skipped: {path} ({why}).", flush=True)
-    return directory / root.path
+    return whole
 
 
 class _Drive:
@@ -151,14 +157,12 @@ class _Drive:
 
     Attributes:
         keys: Resource keys by id, which older shared files need besides the id.
-        skipped: What has no bytes: its path, and why.
     """
 
     def __init__(self, session: Any, *, acknowledge_abuse: bool) -> None:
         self._session = session
         self._more = {"acknowledgeAbuse": "true"} if acknowledge_abuse else {}
         self.keys: dict[str, str] = {}
-        self.skipped: list[tuple[PurePosixPath, str]] = []
 
     def look_up(self, identity: str) -> dict[str, Any]:
         """Return what Drive knows of a file."""
@@ -173,15 +177,17 @@ class _Drive:
         if item["mimeType"] == SHORTCUT:
             details = item.get("shortcutDetails", {})
             identity = details.get("targetId", "")
-            self._keep_key(identity, details.get("targetResourceKey"))
+            if key := details.get("targetResourceKey"):
+                self.keys[identity] = key
             try:
                 item = self.look_up(identity)
             except _Refused as error:
                 if error.status != 404:
                     raise
-                self.skipped.append((path, "a shortcut to what is gone, or not shared with you"))
+                _skip(path, "a shortcut to what is gone, or not shared with you")
                 return None
-        self._keep_key(item["id"], item.get("resourceKey"))
+        if key := item.get("resourceKey"):
+            self.keys[item["id"]] = key
         changed = item.get("modifiedTime", "1970-01-01T00:00:00Z")
         return _Entry(
             id=item["id"],
@@ -215,13 +221,13 @@ class _Drive:
             if entry is None:
                 continue
             if entry.kind == FOLDER and entry.id in (*above, folder.id):
-                self.skipped.append((entry.path, "a shortcut to a directory that it is in"))
+                _skip(entry.path, "a shortcut to a directory that it is in")
             elif entry.kind == FOLDER:
                 yield entry
                 yield from self.walk(entry, (*above, folder.id))
             elif entry.kind.startswith(GOOGLE):
                 kind = entry.kind.removeprefix(GOOGLE)
-                self.skipped.append((entry.path, f"Google's {kind}, which has no bytes"))
+                _skip(entry.path, f"Google's {kind}, which has no bytes")
             else:
                 yield entry
 
@@ -231,11 +237,11 @@ class _Drive:
         Raises:
             UserError: If it arrives damaged.
         """
-        if file.exists() and _is(file, entry) and (entry.md5 or _second(file) == entry.changed):
+        if _is(file, entry) and (entry.md5 or int(file.stat().st_mtime) == entry.changed):
             moved(entry.size)
             return
         partial = file.with_name(f".{file.name}.partial")
-        for last in (False, True):  # what was there may be of an older version: once more
+        for _ in range(2):  # what was there may be of an older version: once more
             try:
                 self._fill(entry, partial, moved=moved)
             except _Refused as error:
@@ -250,8 +256,7 @@ class _Drive:
                 partial.replace(file)
                 return
             partial.unlink()
-            if not last:
-                moved(-entry.size)
+            moved(-entry.size)
         raise UserError(
             f"{entry.path} arrived damaged, twice: it is not the {entry.size} bytes with the MD5"
             f" {entry.md5 or '(unknown)'} that Drive names. Has it been changed meanwhile? Run this"
@@ -294,9 +299,12 @@ class _Drive:
             _Refused: If it says no.
             requests.RequestException: If it can't be reached.
         """
-        keys = ",".join(f"{identity}/{key}" for identity, key in self.keys.items())
-        sent = {**(headers or {}), **({"X-Goog-Drive-Resource-Keys": keys} if keys else {})}
-        for attempt in range(RETRIES + 1):
+        sent = dict(headers or {})
+        if self.keys:
+            keys = [f"{identity}/{key}" for identity, key in self.keys.items()]
+            sent["X-Goog-Drive-Resource-Keys"] = ",".join(keys)
+        attempt = 0
+        while True:
             try:
                 answer = self._session.get(
                     address,
@@ -305,22 +313,17 @@ class _Drive:
                     stream=headers is not None,
                     timeout=SILENCE,
                 )
+                if answer.ok:
+                    return answer
+                refused = _Refused(answer)
+                busy = refused.status == 429 or refused.status >= 500 or refused.reason in BUSY
+                if attempt == RETRIES or not busy:
+                    raise refused
             except (requests.ConnectionError, requests.Timeout):
                 if attempt == RETRIES:
                     raise
-            else:
-                if answer.status_code in (200, 206):
-                    return answer
-                refused = _refusal(answer)
-                busy = answer.status_code == 429 or answer.status_code >= 500
-                if attempt == RETRIES or not (busy or refused.reason in BUSY):
-                    raise refused
             time.sleep(2.0**attempt)
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _keep_key(self, identity: str, key: str | None) -> None:
-        if key:
-            self.keys[identity] = key
+            attempt += 1
 
 
 def _id_in(link: str) -> str:
@@ -356,13 +359,8 @@ def _connect() -> Any:
     return AuthorizedSession(credentials)
 
 
-def _google_errors() -> tuple[type[Exception], ...]:
-    """Return what Google's credentials may raise; nothing where there are none."""
-    try:
-        from google.auth.exceptions import GoogleAuthError
-    except ImportError:
-        return ()
-    return (GoogleAuthError,)
+def _skip(path: PurePosixPath, why: str) -> None:
+    print(f"Skipped: {path} ({why}).", flush=True)
 
 
 def _safe(name: str) -> str:
@@ -373,24 +371,10 @@ def _safe(name: str) -> str:
 
 def _is(file: Path, entry: _Entry) -> bool:
     """Tell whether a file has the bytes that Drive names; their number where it knows no more."""
-    if file.stat().st_size != entry.size:
+    if not file.exists() or file.stat().st_size != entry.size:
         return False
     with file.open("rb") as opened:
         return not entry.md5 or hashlib.file_digest(opened, "md5").hexdigest() == entry.md5
-
-
-def _second(file: Path) -> int:
-    return int(file.stat().st_mtime)
-
-
-def _refusal(answer: Any) -> _Refused:
-    """Return what the API said, as far as it is its usual JSON."""
-    try:
-        error = answer.json()["error"]
-        reasons = [each.get("reason", "") for each in error.get("errors", [])] or [""]
-        return _Refused(answer.status_code, reasons[0], str(error.get("message", "")))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return _Refused(answer.status_code, "", "")
 
 
 def _explain(error: Exception) -> str:
@@ -407,4 +391,5 @@ def _explain(error: Exception) -> str:
             f"Drive refused: {error}. Ask its owner for access; if it is a quota that is used up,"
             " run this again tomorrow."
         )
-    return f"{error or type(error).__name__}. Run this again: files that are complete are kept."
+    said = explain(error) or type(error).__name__
+    return f"{said}. Run this again: files that are complete are kept."

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from ctypes import byref, c_uint, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +85,8 @@ def inventory() -> Driver | None:
     if library is None:
         return None
     nvml = _Nvml(library)
-    code = nvml.code("nvmlInit_v2")
-    if code == DRIVER_NOT_LOADED:
+    if nvml.call("nvmlInit_v2", what="the driver does not start", allowed=(DRIVER_NOT_LOADED,)):
         return None
-    nvml.require(code, "the driver does not start")
     try:
         cuda = nvml.number("nvmlSystemGetCudaDriverVersion_v2")
         return Driver(
@@ -96,7 +95,7 @@ def inventory() -> Driver | None:
             gpus=tuple(nvml.gpu(index) for index in range(nvml.number("nvmlDeviceGetCount_v2"))),
         )
     finally:
-        nvml.code("nvmlShutdown")
+        library.nvmlShutdown()
 
 
 def describe() -> tuple[str, bool]:
@@ -117,32 +116,33 @@ class _Nvml:
     def __init__(self, library: Any) -> None:
         self._library = library
 
-    def code(self, name: str, *arguments: Any) -> int:
-        """Call a function; return its code, also that for one which an older driver lacks."""
-        try:
-            function: Callable[..., int] = getattr(self._library, name)
-        except AttributeError:
-            return FUNCTION_NOT_FOUND
-        return function(*arguments)
+    def call(self, name: str, *arguments: Any, what: str = "", allowed: Sequence[int] = ()) -> int:
+        """Call a function and return its code: 0, or one of those that are allowed.
 
-    def require(self, code: int, what: str) -> None:
-        if code:
+        Raises:
+            BrokenDriver: If it is another one; `what` says then what was asked.
+        """
+        # An older driver lacks some functions.
+        function = getattr(self._library, name, lambda *_: FUNCTION_NOT_FOUND)
+        code = int(function(*arguments))
+        if code and code not in allowed:
             self._library.nvmlErrorString.restype = ctypes.c_char_p
             said = self._library.nvmlErrorString(code) or b"no words"
-            meaning = MEANINGS.get(code, "")
+            meaning = f"{MEANINGS[code]} - " if code in MEANINGS else ""
             raise BrokenDriver(
-                f"NVIDIA's driver is broken: {what}: {meaning}{' - ' if meaning else ''}NVML says"
-                f" {said.decode()!r} (code {code})"
+                f"NVIDIA's driver is broken: {what or name}: {meaning}NVML says {said.decode()!r}"
+                f" (code {code})"
             )
+        return code
 
     def number(self, name: str, *arguments: Any) -> int:
-        found = ctypes.c_uint()
-        self.require(self.code(name, *arguments, ctypes.byref(found)), name)
+        found = c_uint()
+        self.call(name, *arguments, byref(found))
         return found.value
 
     def text(self, name: str, *arguments: Any) -> str:
         found = ctypes.create_string_buffer(NAME_LENGTH)
-        self.require(self.code(name, *arguments, found, ctypes.c_uint(NAME_LENGTH)), name)
+        self.call(name, *arguments, found, c_uint(NAME_LENGTH))
         return found.value.decode()
 
     def gpu(self, index: int) -> Gpu:
@@ -151,42 +151,32 @@ class _Nvml:
         Raises:
             BrokenDriver: If it is lost, or needs a reset.
         """
-        handle = ctypes.c_void_p()
-        code = self.code(
-            "nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(handle)
-        )
-        self.require(code, f"GPU {index}")
-        mode, pending = ctypes.c_uint(), ctypes.c_uint()
-        code = self.code("nvmlDeviceGetMigMode", handle, ctypes.byref(mode), ctypes.byref(pending))
-        if code not in (NOT_SUPPORTED, FUNCTION_NOT_FOUND):
-            self.require(code, f"GPU {index}")
-        instances = self._instances(handle) if mode.value else None
-        return self._described(handle, instances)
+        handle, what = c_void_p(), f"GPU {index}"
+        self.call("nvmlDeviceGetHandleByIndex_v2", c_uint(index), byref(handle), what=what)
+        mode, later = c_uint(), c_uint()
+        no_mig = (NOT_SUPPORTED, FUNCTION_NOT_FOUND)
+        name = "nvmlDeviceGetMigMode"
+        self.call(name, handle, byref(mode), byref(later), what=what, allowed=no_mig)
+        return self._described(handle, self._instances(handle) if mode.value else None)
 
     def _instances(self, gpu: Any) -> tuple[Gpu, ...]:
         found = []
         for index in range(self.number("nvmlDeviceGetMaxMigDeviceCount", gpu)):
-            handle = ctypes.c_void_p()
-            code = self.code(
-                "nvmlDeviceGetMigDeviceHandleByIndex",
-                gpu,
-                ctypes.c_uint(index),
-                ctypes.byref(handle),
-            )
-            if code != NOT_FOUND:
-                self.require(code, f"MIG instance {index}")
+            handle, name = c_void_p(), "nvmlDeviceGetMigDeviceHandleByIndex"
+            place, what = (c_uint(index), byref(handle)), f"MIG instance {index}"
+            absent = self.call(name, gpu, *place, what=what, allowed=(NOT_FOUND,))
+            if not absent:
                 found.append(self._described(handle, None))
         return tuple(found)
 
     def _described(self, handle: Any, instances: tuple[Gpu, ...] | None) -> Gpu:
-        memory = _Memory()
-        code = self.code("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
+        memory, name = _Memory(), "nvmlDeviceGetMemoryInfo"
         # Who may use one instance only may not see the memory of the whole.
-        if code not in (NOT_SUPPORTED, NO_PERMISSION):
-            self.require(code, "a GPU's memory")
+        hidden = (NOT_SUPPORTED, NO_PERMISSION)
+        code = self.call(name, handle, byref(memory), what="a GPU's memory", allowed=hidden)
         return Gpu(
             name=self.text("nvmlDeviceGetName", handle),
-            memory=f"{memory.total >> 20} MiB" if not code else "unknown memory",
+            memory="unknown memory" if code else f"{memory.total >> 20} MiB",
             instances=instances,
         )
 
@@ -207,4 +197,4 @@ def _load() -> Any:
             return None
         raise BrokenDriver(
             f"NVIDIA's driver is broken: its library can't be loaded: {error}"
-        ) from (error)
+        ) from error

@@ -30,8 +30,10 @@ ADVICE = {
 """What an error of the system means where the directory may be on Drive."""
 
 
-def explain(error: OSError) -> str:
-    """Return a system's error in words that its reader can act upon."""
+def explain(error: Exception) -> str:
+    """Return an error in words that its reader can act upon, above all one of the system's."""
+    if not isinstance(error, OSError):
+        return str(error)
     said = str(error.strerror or error)
     return f"{said} ({ADVICE[error.errno]})" if error.errno in ADVICE else said
 

@@ -16,7 +16,7 @@ from . import driver
 from .driver import Driver
 from .environment import NO_TENSORFLOW, where
 from .errors import UserError
-from .record import say
+from .record import Status, say
 from .workers import place_in_cluster
 
 CHANGE_RUNTIME = "Runtime → Change runtime type → T4 GPU → Save, then Runtime → Run all"
@@ -47,7 +47,7 @@ class Accelerator:
     name: str
     count: int
     precisions: tuple[str, ...]
-    status: Literal["passed", "failed", "skipped"]
+    status: Status
     checked: str
     untried: bool = False
 
@@ -81,11 +81,9 @@ def setup(accelerator: str = "auto", *, memory_limit_mb: int | None = None) -> A
     served = {gpu: serves(built_for, details[gpu].get("compute_capability")) for gpu in gpus}
     used = [gpu for gpu in gpus if served[gpu] and accelerator != "cpu"]
     left_out = [_not_built_for(tf, details[gpu], built_for) for gpu in gpus if not served[gpu]]
-    status: Any = "skipped"
+    status: Status = "skipped"
     if accelerator == "cpu":
-        why = (
-            "accelerator=cpu hides the GPU that is there" if gpus else "accelerator=cpu asks for it"
-        )
+        why = f"accelerator=cpu {'hides the GPU that is there' if gpus else 'asks for it'}"
     elif left_out:
         why, status = "; ".join(left_out), "failed"
     elif not gpus:
@@ -109,8 +107,11 @@ def setup(accelerator: str = "auto", *, memory_limit_mb: int | None = None) -> A
             f" {error}. Set up the devices before anything uses TensorFlow: Runtime → Restart"
             " session, then Runtime → Run all."
         ) from error
-    if memory_limit_mb is None:
-        _let_memory_grow(tf, used)
+    try:
+        for gpu in used if memory_limit_mb is None else ():
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except (RuntimeError, ValueError):  # it works as well without, and nobody has asked for it
+        say("TensorFlow was in use before: it may hold all of the GPU's memory.")
     if not used:
         return Accelerator(
             kind="cpu", name="CPU", count=0, precisions=precisions(None), status=status, checked=why
@@ -241,17 +242,12 @@ def serves(
     if capability is None or not built_for:
         return "built"
     major, minor = capability
-    untried = False
-    for target in built_for:
-        kind, _, number = target.partition("_")
-        digits = re.match(r"\d{2,}", number)
-        if digits is None:
-            continue
-        of_major, of_minor = int(digits[0][:-1]), int(digits[0][-1])
-        if of_major == major and of_minor <= minor:
-            return "built"
-        untried |= kind == "compute" and of_major < major
-    return "untried" if untried else ""
+    found = [re.match(r"(sm|compute)_(\d+)(\d)", target) for target in built_for]
+    targets = [(each[1], int(each[2]), int(each[3])) for each in found if each]
+    if any(of_major == major and of_minor <= minor for _, of_major, of_minor in targets):
+        return "built"
+    newer = any(kind == "compute" and of_major < major for kind, of_major, _ in targets)
+    return "untried" if newer else ""
 
 
 def precisions(compute_capability: tuple[int, int] | None) -> tuple[str, ...]:
@@ -263,12 +259,8 @@ def precisions(compute_capability: tuple[int, int] | None) -> tuple[str, ...]:
     Args:
         compute_capability: Of a GPU, such as (7, 5); None for a CPU.
     """
-    fast = ["float32"]
-    if compute_capability and compute_capability >= (7, 0):
-        fast.append("mixed_float16")
-    if compute_capability and compute_capability >= (8, 0):
-        fast.append("mixed_bfloat16")
-    return tuple(fast)
+    since = {"float32": (0, 0), "mixed_float16": (7, 0), "mixed_bfloat16": (8, 0)}
+    return tuple(name for name, first in since.items() if (compute_capability or (0, 0)) >= first)
 
 
 def make_deterministic() -> None:
@@ -296,15 +288,6 @@ def _import_tensorflow() -> Any:
     return tf
 
 
-def _let_memory_grow(tf: Any, used: list[Any]) -> None:
-    """Take the GPUs' memory as it is needed, so that a second process finds some left."""
-    try:
-        for device in used:
-            tf.config.experimental.set_memory_growth(device, True)
-    except (RuntimeError, ValueError):  # it works as well without, and nobody has asked for it
-        say("TensorFlow was in use before: it may hold all of the GPU's memory.")
-
-
 def _not_built_for(tf: Any, detail: dict[str, Any], built_for: Sequence[str]) -> str:
     major, minor = detail["compute_capability"]
     return (
@@ -314,7 +297,7 @@ def _not_built_for(tf: Any, detail: dict[str, Any], built_for: Sequence[str]) ->
     )
 
 
-def _why_there_is_no_gpu(tf: Any) -> tuple[str, Literal["failed", "skipped"]]:
+def _why_there_is_no_gpu(tf: Any) -> tuple[str, Status]:
     """Say why TensorFlow sees no GPU, what to do, and whether something is broken.
 
     TensorFlow falls back to the CPU without a word when the driver is broken or a CUDA library is
@@ -382,19 +365,17 @@ def _verify_apart(found: Accelerator) -> None:
         f"{found.name} is newer than this TensorFlow: its program is compiled at the first start,"
         " which takes minutes. It is tried in a process of its own first."
     )
-    code = "from exactrun import gpu; gpu.verify_device('/GPU:0')"
     paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", "from exactrun import gpu; gpu.verify_device('/GPU:0')"],
         env=os.environ | {"PYTHONPATH": paths, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        how = f"exit code {done.returncode}"
-        if done.returncode < 0:
-            how = signal.Signals(-done.returncode).name
+        code = done.returncode
+        how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise UserError(
             f"TensorFlow dies on {found.name}, for which it was not built ({how}; it said: {last})."

@@ -78,12 +78,17 @@ class Lock:
         require_mounted(self._file.parent)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         before = self._other()
-        if before is not None:
+        if before is not None and not _is_here(before):
             self._wait_for_silence(before)
         with self._alone_on_this_machine():
             now = self._other()
             if now is not None and (now != before or _is_here(now)):
-                raise self._refusal(now)
+                end = f"kill {now['process']}" if _is_here(now) else "Runtime → Manage sessions"
+                raise UserError(
+                    f"Another session is writing to {self._file.parent}: {_name(now)}. Two would"
+                    f" spoil each other's run. End that one ({end}) and run this again, or choose"
+                    " another run_name."
+                )
             self._begin()
 
     def hold(self) -> None:
@@ -109,9 +114,7 @@ class Lock:
             self._beating.join(GOODBYE)
 
     def _wait_for_silence(self, before: dict[str, Any]) -> None:
-        """Return when the session that wrote this gives no sign; refuse if it does."""
-        if _is_here(before):
-            raise self._refusal(before)
+        """Return when the session that wrote this has given a sign, or none for so long."""
         age = time.time() - before["at"]
         wait = min(max(SILENCE - age, 0.0), SILENCE)  # whatever that machine's clock says
         if not wait:
@@ -126,14 +129,6 @@ class Lock:
         ends = time.monotonic() + wait
         while self._other() == before and time.monotonic() < ends:
             time.sleep(min(1.0, SILENCE / 10))
-
-    def _refusal(self, other: dict[str, Any]) -> UserError:
-        here = f"kill {other['process']}" if _is_here(other) else "Runtime → Manage sessions"
-        return UserError(
-            f"Another session is writing to {self._file.parent}: process {other['process']} on"
-            f" {other['machine']}. Two would spoil each other's run. End that one ({here}) and run"
-            " this again, or choose another run_name."
-        )
 
     def _begin(self) -> None:
         self.lost = ""
@@ -157,10 +152,7 @@ class Lock:
 
     def _lose(self, other: dict[str, Any]) -> None:
         self._ended.set()
-        self.lost = (
-            f"another session has taken the run over: process {other['process']} on"
-            f" {other['machine']}"
-        )
+        self.lost = f"another session has taken the run over: {_name(other)}"
 
     def _other(self) -> dict[str, Any] | None:
         """Return what another session that may be alive has written; None if there is none."""
@@ -204,6 +196,10 @@ class Lock:
             os.close(number)
 
 
+def _name(session: dict[str, Any]) -> str:
+    return f"process {session['process']} on {session['machine']}"
+
+
 def _this_machine() -> str:
     """Return this machine's name, with the id of its boot where Linux has one."""
     try:
@@ -230,15 +226,14 @@ def _is_here(other: dict[str, Any]) -> bool:
 
 def _is_dead(other: dict[str, Any]) -> bool:
     """Tell whether a session's process has ended; False where that can't be known."""
+    process = int(other["process"])
     if not _is_here(other):
         return False
-    process = int(other["process"])
-    if process == os.getpid():  # the number is this session's now
-        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
     except PermissionError:  # somebody else's
         pass
-    return _started(process) != str(other["started"])
+    # Its number may be that of this session now, or of another process.
+    return process == os.getpid() or _started(process) != str(other["started"])

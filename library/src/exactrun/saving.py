@@ -110,10 +110,9 @@ def load_metadata(path: str | Path) -> dict[str, Any]:
             found: dict[str, Any] = json.loads(file.read(ENTRY))
             return found
     except (OSError, zipfile.BadZipFile, ValueError) as error:
-        why = explain(error) if isinstance(error, OSError) else error
         raise UserError(
-            f"{path} can't be read as a .keras file: {why}. Give a file that run.save_model or"
-            " exactrun.save_model has written."
+            f"{path} can't be read as a .keras file: {explain(error)}. Give a file that"
+            " run.save_model or exactrun.save_model has written."
         ) from error
 
 

@@ -183,10 +183,9 @@ def write_shards(
         if not writer.finished:
             (place / UNFINISHED).replace(place / MANIFEST)
     except (OSError, BadExample) as error:
-        why = explain(error) if isinstance(error, OSError) else error
         raise UserError(
-            f"Writing shards into {place} stopped: {why}. Fix that and run the same again, which"
-            " goes on after the shards that are finished."
+            f"Writing shards into {place} stopped: {explain(error)}. Fix that and run the same"
+            " again, which goes on after the shards that are finished."
         ) from error
     return open_shards(place, verify=False)
 

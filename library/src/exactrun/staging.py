@@ -6,20 +6,21 @@ directory is packed when it is staged first, and the pack stays beside it for th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from .drive_folder import fetch_drive_folder, is_drive_link
 from .errors import UserError
@@ -33,7 +34,7 @@ from .files import (
     write_whole,
 )
 from .mounts import require_mounted
-from .staged import becoming, prune, remove, require_own
+from .staged import becoming, becoming_directory, remove, require_own
 
 MANY, SMALL = 100, 1 << 20
 """A directory is packed if it has so many files, of fewer bytes than this on average."""
@@ -44,28 +45,26 @@ READERS = 8
 MARK_EVERY = 64 * CHUNK
 """Bytes after which an interrupted copy goes on, at most."""
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ARCHIVE = re.compile(r"(.+)\.(zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)", re.IGNORECASE)
 
 BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError),
 )
 """What unpacking a damaged archive raises, or one with a password."""
 
-DOCUMENTS = (
-    *(
-        ".gdoc",
-        ".gdraw",
-        ".gform",
-        ".gjam",
-        ".glink",
-        ".gmap",
-        ".gmaillayout",
-        ".gnote",
-        ".gscript",
-    ),
-    *(".gsheet", ".gsite", ".gslides", ".gtable", ".gvid"),
+DOCUMENT = re.compile(
+    r"\.g(doc|draw|form|jam|link|map|maillayout|note|script|sheet|site|slides|table|vid)",
+    re.IGNORECASE,
 )
 """Google's own documents, which Drive shows as files that can't be opened."""
+
+SKIPPED = {
+    errno.ENOENT: "a shortcut to what is gone",
+    errno.ELOOP: "a shortcut that leads back to itself",
+    errno.EOPNOTSUPP: "a document of Google's, which has no bytes",
+    errno.ENOTSUP: "a document of Google's, which has no bytes",
+}
+"""What can't be copied, by the error of looking at it."""
 
 Listing = dict[str, list[int]]
 """What is in a directory, by path: size and second of the last change; directories, whose names end
@@ -99,7 +98,7 @@ def stage(source: str | Path, directory: str | Path) -> Path:
     directory = Path(directory)
     if isinstance(source, str) and is_drive_link(source):
         source = fetch_drive_folder(source, directory)
-        if source.is_dir() or _stem(source) == source.name:
+        if source.is_dir() or not ARCHIVE.fullmatch(source.name):
             return source
     source = Path(source).expanduser()
     try:
@@ -114,8 +113,8 @@ def stage(source: str | Path, directory: str | Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         if stat.S_ISDIR(kind):
             return _stage_directory(source, directory / source.name)
-        if _stem(source) != source.name:
-            return _stage_archive(source, directory / _stem(source))
+        if archive := ARCHIVE.fullmatch(source.name):
+            return _stage_archive(source, directory / archive[1])
         return _stage_file(source, directory / source.name)
     except OSError as error:
         raise UserError(
@@ -126,38 +125,31 @@ def stage(source: str | Path, directory: str | Path) -> Path:
 
 def _stage_file(source: Path, copy: Path) -> Path:
     require_own(copy)
-    if not (copy.exists() and _identity(copy) == _identity(source)):
+    if not (copy.exists() and _state(copy.stat()) == _state(source.stat())):
         size = source.stat().st_size
         require_space(copy.parent, size, purpose=f"the copy of {source.name}")
-        with progress_bar(size, source.name) as bar, becoming(copy, is_directory=False) as partial:
+        with progress_bar(size, source.name) as bar, becoming(copy) as partial:
             _copy_file(source, partial, moved=bar.update)
     return copy
 
 
 def _stage_archive(source: Path, copy: Path) -> Path:
     """Copy an archive, verify it, and unpack the copy."""
-    facts = {"archive": [source.name, *_identity(source)]}
+    facts = {"archive": [source.name, *_state(source.stat())]}
     if require_own(copy) == facts:
         print(f"{copy} is there already.", flush=True)
         return copy
-    size = source.stat().st_size
-    require_space(copy.parent, 2 * size, purpose=f"unpacking {source.name}")
-    local = source
-    if source.parent.resolve() != copy.parent.resolve():
-        local = copy.with_name(f".{source.name}")
-        with progress_bar(size, source.name) as bar:
-            _copy_file(source, local, moved=bar.update)
     try:
-        with becoming(copy, is_directory=True, facts=facts) as partial:
+        with _local(source, copy.parent) as (file, _), becoming(copy, facts) as partial:
             remove(partial)  # of another archive
             partial.mkdir()
             if source.suffix.lower() == ".zip":
-                with zipfile.ZipFile(local) as archive:
+                with zipfile.ZipFile(file) as archive:
                     needed = sum(member.file_size for member in archive.infolist())
                     require_space(copy.parent, needed, purpose=f"unpacking {source.name}")
                     archive.extractall(partial)
             else:
-                with tarfile.open(local) as archive:
+                with tarfile.open(file) as archive:
                     archive.extractall(partial, filter="data")
             inside = list(partial.iterdir())
             if [path.name for path in inside] == [copy.name] and inside[0].is_dir():
@@ -169,67 +161,65 @@ def _stage_archive(source: Path, copy: Path) -> Path:
             f"{source} can't be unpacked: {error}. Is it damaged, or does it have a password? Make"
             " it anew, and upload it again."
         ) from error
-    finally:
-        if local != source:
-            local.unlink(missing_ok=True)
     return copy
 
 
-def _stem(path: Path) -> str:
-    """Return an archive's name without what makes it one; any other name as it is."""
-    lower = path.name.lower()
-    suffix = max((s for s in ARCHIVES if lower.endswith(s)), key=len, default="")
-    return path.name[: len(lower) - len(suffix)] or path.name
+@contextlib.contextmanager
+def _local(archive: Path, directory: Path) -> Iterator[tuple[Path, str]]:
+    """Yield an archive's copy in a directory, and its SHA-256; the archive itself if it is there.
+
+    The copy is deleted when the block ends.
+    """
+    size = archive.stat().st_size
+    require_space(directory, 2 * size, purpose=f"unpacking {archive.name}")
+    if archive.parent.resolve() == directory.resolve():
+        yield archive, ""
+        return
+    copy = directory / f".{archive.name}"
+    try:
+        with progress_bar(size, archive.name) as bar:
+            digest = _copy_file(archive, copy, moved=bar.update)
+        yield copy, digest
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _stage_directory(source: Path, copy: Path) -> Path:
     wanted = _list(source, tell=True)
-    known = require_own(copy).get("files", []) if copy.exists() else None
-    if known == list(wanted) and wanted.items() <= _list(copy).items():
+    names = list(wanted)
+    if require_own(copy).get("files") == names and wanted.items() <= _list(copy).items():
         print(f"{copy} is there already.", flush=True)
         return copy
-    with becoming(copy, is_directory=True, facts={"files": list(wanted)}) as partial:
-        _fill(source, partial, wanted, known)
+    with becoming_directory(copy, names) as partial:
+        _fill(source, partial, wanted)
     return copy
 
 
-def _fill(source: Path, copy: Path, wanted: Listing, known: list[str] | None) -> None:
-    """Make a directory hold what another one does: from its pack, or file by file.
+def _fill(source: Path, copy: Path, wanted: Listing) -> None:
+    """Copy what a directory lacks of another one: from its pack, or file by file.
 
     Args:
         source: A directory, such as one on Drive.
-        copy: On the local disk.
+        copy: On the local disk, with all of its directories.
         wanted: What is in the source.
-        known: What was put into the copy before; None if all that it holds was.
     """
     here = _list(copy)
     pack = source.with_name(f"{source.name}.pack.zip")
-    manifest = source.with_name(f"{source.name}.pack.json")
-    try:
-        packed = json.loads(manifest.read_text(encoding="utf-8")) if pack.exists() else None
-    except (FileNotFoundError, ValueError):  # none, or a damaged one
-        packed = None
-    if packed:
-        # Even a pack that is out of date holds most of what a new machine needs.
-        if (packed["files"] == wanted or not here) and _unpack(pack, copy, packed):
-            here = _list(copy)
-            known = known and [*known, *packed["files"]]
-            print(f"{copy.name} holds {len(packed['files'])} files from {pack}.", flush=True)
-        if packed["files"] != wanted:
-            print(f"{pack} is not what {source} is now, and is made anew.", flush=True)
-    differing = {name: of for name, of in wanted.items() if here.get(name) != of}
-    _copy_files(source, copy, differing)
-    prune(copy, wanted, known=known)
-    files = [of[0] for of in wanted.values() if of]
-    if differing and len(files) >= MANY and sum(files) < SMALL * len(files):
-        try:
-            _keep_pack(copy, wanted, pack, manifest)
-        except (OSError, UserError) as error:
-            reason = explain(error) if isinstance(error, OSError) else error
-            print(
-                f"{pack} was not made: {reason}. The next session copies file by file again.",
-                flush=True,
-            )
+    packed, digest = _manifest(pack)
+    # Even a pack that is out of date holds most of what a new machine needs.
+    if packed and (packed == wanted or not any(here.values())):
+        good = {name: state for name, state in packed.items() if state == wanted.get(name)}
+        here |= _unpack(pack, copy, good, digest)
+    lacking = {name: state for name, state in wanted.items() if here.get(name) != state}
+    size = sum(state[0] for state in lacking.values())
+    require_space(copy.parent, size, purpose=f"the copy of {source.name}")
+    with progress_bar(size, source.name) as bar, ThreadPoolExecutor(READERS) as readers:
+        copied = readers.map(
+            lambda name: _copy_file(source / name, copy / name, moved=bar.update), lacking
+        )
+        list(copied)  # the first failure is raised here
+    if lacking or packed != wanted:
+        _keep_pack(copy, wanted, pack)
 
 
 def _list(directory: Path, *, tell: bool = False) -> Listing:
@@ -243,18 +233,21 @@ def _list(directory: Path, *, tell: bool = False) -> Listing:
 
     def walk(inside: str, above: tuple[str, ...]) -> None:
         paths = [directory / inside / name for name in sorted(os.listdir(directory / inside))]
-        for path, (looked, why) in zip(paths, readers.map(_look, paths), strict=True):
+        for path, looked in zip(paths, readers.map(_look, paths), strict=True):
             name = f"{inside}{path.name}"
-            if looked is not None and stat.S_ISDIR(looked.st_mode):
+            if isinstance(looked, str):
+                why = looked
+            elif stat.S_ISREG(looked.st_mode):
+                found[name] = _state(looked)
+                continue
+            else:
                 real = os.path.realpath(path) if path.is_symlink() else f"{above[-1]}/{path.name}"
                 if real not in above:
                     found[f"{name}/"] = []
                     walk(f"{name}/", (*above, real))
                     continue
                 why = "a shortcut to a directory that it is in"
-            elif looked is not None:
-                found[name] = [looked.st_size, looked.st_mtime_ns // 10**9]
-            if why and tell:
+            if tell:
                 print(f"Skipped: {name} ({why}).", flush=True)
 
     with ThreadPoolExecutor(READERS) as readers:
@@ -262,7 +255,7 @@ def _list(directory: Path, *, tell: bool = False) -> Listing:
     return found
 
 
-def _look(path: Path) -> tuple[os.stat_result | None, str]:
+def _look(path: Path) -> os.stat_result | str:
     """Return what is known of a file or directory, or why it can't be copied.
 
     Raises:
@@ -270,109 +263,95 @@ def _look(path: Path) -> tuple[os.stat_result | None, str]:
     """
     try:
         looked = path.stat()
-        if path.suffix.lower() in DOCUMENTS and stat.S_ISREG(looked.st_mode):
+        if DOCUMENT.fullmatch(path.suffix) and stat.S_ISREG(looked.st_mode):
             path.open("rb").close()
     except OSError as error:
-        if error.errno == errno.ENOENT and path.is_symlink():
-            return None, "a shortcut to what is gone"
-        if error.errno == errno.ELOOP:
-            return None, "a shortcut that leads back to itself"
-        if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):
-            return None, "a document of Google's, which has no bytes"
-        raise
-    if not (stat.S_ISREG(looked.st_mode) or stat.S_ISDIR(looked.st_mode)):
-        return None, "neither a file nor a directory"
-    return looked, ""
+        if error.errno not in SKIPPED or (error.errno == errno.ENOENT and not path.is_symlink()):
+            raise
+        return SKIPPED[error.errno]
+    if stat.S_ISREG(looked.st_mode) or stat.S_ISDIR(looked.st_mode):
+        return looked
+    return "neither a file nor a directory"
 
 
-def _identity(file: Path) -> list[int]:
+def _state(looked: os.stat_result) -> list[int]:
     """Return a file's size and second of its last change: Drive doesn't keep more of the time."""
-    looked = file.stat()
     return [looked.st_size, looked.st_mtime_ns // 10**9]
 
 
-def _copy_files(source: Path, copy: Path, listing: Listing) -> None:
-    """Copy files of a directory, several at a time, and make its directories."""
-    for name in listing:
-        if name.endswith("/"):
-            (copy / name).mkdir(parents=True, exist_ok=True)
-    size = sum(of[0] for of in listing.values() if of)
-    require_space(copy.parent, size, purpose=f"the copy of {source.name}")
-    with progress_bar(size, source.name) as bar, ThreadPoolExecutor(READERS) as readers:
-
-        def one(name: str) -> None:
-            _copy_file(source / name, copy / name, moved=bar.update)
-
-        for _ in readers.map(one, [name for name, of in listing.items() if of]):
-            pass  # the first failure is raised here
-
-
-def _keep_pack(copy: Path, wanted: Listing, pack: Path, manifest: Path) -> None:
-    """Pack the copied files and put the pack beside their source, its manifest last."""
-    size = sum(of[0] for of in wanted.values() if of)
-    require_space(copy.parent, size, purpose=pack.name)
-    local, described = copy.with_name(pack.name), copy.with_name(manifest.name)
-    print(f"Packing {len(wanted)} files into {pack}, for the next session.", flush=True)
+def _keep_pack(copy: Path, wanted: Listing, pack: Path) -> None:
+    """Pack copied files if they are many and small, beside their source; its manifest last."""
+    sizes = [state[0] for state in wanted.values() if state]
+    if len(sizes) < MANY or sum(sizes) >= SMALL * len(sizes):
+        return
+    local = copy.with_name(pack.name)
     try:
+        require_space(copy.parent, sum(sizes), purpose=pack.name)
+        print(f"Packing {len(wanted)} files into {pack}, for the next session.", flush=True)
         with zipfile.ZipFile(local, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-            for name, of in sorted(wanted.items()):
-                if of:
+            for name, state in sorted(wanted.items()):
+                if state:
                     archive.write(copy / name, name)
                 else:  # a directory, without the time at which it was copied
                     archive.writestr(zipfile.ZipInfo(name), b"")
-        content = {"sha256": sha256_of(local), "files": wanted}
-        described.write_text(json.dumps(content), encoding="utf-8")
-        for file in (local, described):
-            copy_verified(file, pack.parent)
+        copy_verified(local, pack.parent)
+        manifest = {"sha256": sha256_of(local), "files": wanted}
+        write_whole(pack.with_suffix(".json"), json.dumps(manifest))
+    except (OSError, UserError) as error:
+        print(
+            f"{pack} was not made: {explain(error)}. The next session copies file by file again.",
+            flush=True,
+        )
     finally:
         local.unlink(missing_ok=True)
-        described.unlink(missing_ok=True)
 
 
-def _unpack(pack: Path, copy: Path, packed: dict[str, Any]) -> bool:
-    """Copy a pack and unpack it into a directory; False if it is damaged."""
-    size = pack.stat().st_size
-    require_space(copy.parent, 2 * size, purpose=f"unpacking {pack.name}")
-    local = copy.with_name(f".{pack.name}")
+def _manifest(pack: Path) -> tuple[Listing, str]:
+    """Return what a pack holds, and its SHA-256; nothing if there is none that is whole."""
     try:
-        with progress_bar(size, pack.name) as bar:
-            digest = _copy_file(pack, local, moved=bar.update) or sha256_of(local)
-        if digest != packed["sha256"]:
-            return False
-        with zipfile.ZipFile(local) as archive:
-            for name, of in packed["files"].items():
+        manifest = json.loads(pack.with_suffix(".json").read_text(encoding="utf-8"))
+        return (manifest["files"], manifest["sha256"]) if pack.exists() else ({}, "")
+    except (FileNotFoundError, ValueError):  # none, or a damaged one
+        return {}, ""
+
+
+def _unpack(pack: Path, copy: Path, wanted: Listing, digest: str) -> Listing:
+    """Copy a pack, unpack what is wanted of it, and return that; nothing if it is damaged."""
+    with _local(pack, copy.parent) as (file, found):
+        if found != digest:
+            return {}
+        with zipfile.ZipFile(file) as archive:
+            for name, state in wanted.items():
                 path = archive.extract(name, copy)
-                if of:
-                    os.utime(path, (of[1], of[1]))
-    finally:
-        local.unlink(missing_ok=True)
-    return True
+                if state:
+                    os.utime(path, (state[1], state[1]))
+    print(f"{copy.name} holds {len(wanted)} files from {pack}.", flush=True)
+    return wanted
 
 
 def _copy_file(source: Path, copy: Path, *, moved: Callable[[int], object]) -> str:
     """Copy a file unless it is there; go on where a copy was interrupted.
 
     Returns:
-        The copy's SHA-256, or nothing if it was there.
+        The copy's SHA-256.
 
     Raises:
         OSError: If it can't be read or written.
         UserError: If the copy doesn't have the source's bytes.
     """
-    identity = size, second = _identity(source)
-    if copy.exists() and _identity(copy) == identity:
+    size, second = state = _state(source.stat())
+    if copy.exists() and _state(copy.stat()) == state:
         moved(size)
-        return ""
+        return sha256_of(copy)
     copy.parent.mkdir(parents=True, exist_ok=True)
     if copy.is_dir():  # of an earlier state of the source
         shutil.rmtree(copy)
     partial = copy.with_name(f".{copy.name}.partial")
     mark = copy.with_name(f".{copy.name}.mark")
-    done, digest = _resume(partial, mark, identity)
-    with source.open("rb") as reader, partial.open("r+b" if done else "wb") as writer:
+    done, digest = _resume(partial, mark, state)
+    with source.open("rb") as reader, partial.open("ab") as writer:
         reader.seek(done)
-        writer.seek(done)
-        writer.truncate()
+        writer.truncate(done)
         moved(done)
         while chunk := reader.read(CHUNK):
             writer.write(chunk)
@@ -382,7 +361,7 @@ def _copy_file(source: Path, copy: Path, *, moved: Callable[[int], object]) -> s
             if done % MARK_EVERY == 0:
                 writer.flush()
                 os.fsync(writer.fileno())
-                write_whole(mark, json.dumps([*identity, done, digest.hexdigest()]))
+                write_whole(mark, json.dumps([*state, done, digest.hexdigest()]))
     if done != size or sha256_of(partial) != digest.hexdigest():
         partial.unlink()
         raise UserError(
@@ -395,20 +374,17 @@ def _copy_file(source: Path, copy: Path, *, moved: Callable[[int], object]) -> s
     return digest.hexdigest()
 
 
-def _resume(partial: Path, mark: Path, identity: list[int]) -> tuple[int, hashlib._Hash]:
+def _resume(partial: Path, mark: Path, state: list[int]) -> tuple[int, hashlib._Hash]:
     """Return how many bytes of an interrupted copy are good, and their digest so far."""
     digest = hashlib.sha256()
     try:
         *marked, done, wanted = json.loads(mark.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return 0, digest
-    if marked != identity or not partial.exists():
-        return 0, digest
-    with partial.open("rb") as file:
-        left = done
-        while left and (chunk := file.read(min(CHUNK, left))):
-            digest.update(chunk)
-            left -= len(chunk)
-    if digest.hexdigest() != wanted:
-        return 0, hashlib.sha256()
-    return done, digest
+        if marked == state:
+            with partial.open("rb") as file:
+                while chunk := file.read(min(CHUNK, done - file.tell())):
+                    digest.update(chunk)
+            if digest.hexdigest() == wanted:
+                return done, digest
+    except (FileNotFoundError, ValueError):  # nothing to go on with, or a damaged mark
+        pass
+    return 0, hashlib.sha256()
