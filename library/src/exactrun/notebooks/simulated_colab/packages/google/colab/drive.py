@@ -94,11 +94,13 @@ def flush_and_unmount(timeout_ms: int = 24 * 60 * 60 * 1000) -> None:
         ValueError: If Drive did not take everything.
     """
     lines = (_MACHINE / "proc/mounts").read_text(encoding="utf-8").splitlines()
-    places = [line.split(" ")[1] for line in lines if " fuse.drive " in line]
+    points = [line.split(" ")[1].replace(r"\040", " ") for line in lines if " fuse.drive " in line]
+    # A real table, of FUSE, holds those of other simulated machines, too.
+    places = [place for place in map(Path, points) if place.is_relative_to(_MACHINE)]
     if not places:
         print("Drive not mounted, so nothing to flush and unmount.")
         return
-    place = Path(places[-1].replace(r"\040", " "))
+    place = places[-1]
     if os.environ.get("EXACTRUN_SIMULATED_FAILURE") == "flush" or not _unmount(place, force=""):
         raise ValueError("flush_and_unmount failed")
 
