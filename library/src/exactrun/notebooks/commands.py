@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,18 @@ def _add_notebook(commands: Any) -> None:
     run.add_argument("--quiet", action="store_true", help="name the cells, not what they print")
     run.set_defaults(command=_told(_run))
 
-    for name, command, text in (
-        ("lint", _lint, "name what is wrong with notebooks as they are stored"),
-        ("clean", _clean, "take out what running notebooks put in: outputs, counts, tools' marks"),
-    ):
-        parser = commands.add_parser(name, help=text)
-        parser.add_argument("paths", nargs="+", type=Path, help="notebooks, or directories of them")
-        parser.set_defaults(command=_told(command), parser=parser)
-        if command is _lint:
-            parser.add_argument("--clean", action="store_true", help="first fix what can be")
+    lint = commands.add_parser("lint", help="name what is wrong with notebooks as they are stored")
+    fixed = "fix what can be fixed, and no other byte; then name the rest"
+    lint.add_argument("--fix", "--clean", action="store_true", help=fixed)
+    lint.add_argument("--rules", action="store_true", help="list the rules instead")
+    clean = commands.add_parser(
+        "clean", help="take out what running notebooks put in: outputs, counts, tools' marks"
+    )
+    for parser, command, count in ((lint, _lint, "*"), (clean, _clean, "+")):
+        parser.add_argument(
+            "paths", nargs=count, type=Path, help="notebooks, or directories of them"
+        )
+        parser.set_defaults(command=_told(command, trouble=2), parser=parser)
 
     index = commands.add_parser(
         "index",
@@ -148,12 +152,22 @@ def _run(options: argparse.Namespace) -> bool:
 
 
 def _lint(options: argparse.Namespace) -> bool:
-    from .lint import check, clean
+    from .lint import check, fix
+    from .rules import RULES
+    from .settings import read_lint_settings
 
+    if options.rules:
+        for rule in RULES.values():
+            print(f"{rule.name}{'' if rule.default else ' (off by default)'}")
+            for label, text in (("finds", rule.finds), ("why", rule.why), ("fix", rule.fix)):
+                told = textwrap.fill(f"{label}: {text}", 78, break_long_words=False)
+                print(textwrap.indent(told, "  "))
+        return True
     count, notebooks = 0, _notebooks(options)
     for path in notebooks:
+        read_lint_settings(path)  # a fault of these is none of the notebook
         try:
-            if options.clean and clean(path):
+            if options.fix and fix(path):
                 print(f"{path}: fixed")
             findings = [f"{path}: {finding}" for finding in check(path)]
         except UserError as error:
@@ -176,6 +190,8 @@ def _clean(options: argparse.Namespace) -> bool:
 def _notebooks(options: argparse.Namespace) -> list[Path]:
     from .lint import notebooks_at
 
+    if not options.paths:
+        options.parser.error("name the notebooks, or directories of them")
     notebooks = notebooks_at(options.paths)
     if not notebooks:
         options.parser.error(f"there is no notebook in {', '.join(map(str, options.paths))}")
