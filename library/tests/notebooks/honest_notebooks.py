@@ -230,7 +230,7 @@ HONEST: dict[str, Json] = {
     "written by nbdev": notebook(code("1"), **PYTHON) | {"path_": "honest.ipynb"},
     "a picture attached": notebook(
         text("![a](attachment:a.png)")
-        | {"attachments": {"a.png": {"image/png": "AKIAIO7Z5FODNN7B"}}},
+        | {"attachments": {"a.png": {"image/png": "AKIAIO7Z5FODNN7BQRST"}}},
         **PYTHON,
     ),
 }

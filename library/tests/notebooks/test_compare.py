@@ -141,6 +141,13 @@ def test_weights_that_nothing_explains_are_named_so(say: Any) -> None:
     )
 
 
+def test_what_is_no_number_in_both_is_equal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = changed("settings", "rate", to=float("nan"))
+    assert command("compare", store(tmp_path, "a", record), store(tmp_path, "b", record)) == 0
+
+
 def test_several_differences_of_a_part_have_a_line_each(say: Any) -> None:
     record = changed("packages", to={"keras": "3.14.0", "numpy": "2.4.0"})
     _, said = say(record)
@@ -197,6 +204,11 @@ def report(directory: Path, record: dict[str, Any], *, embedded: bool) -> Path:
         (directory / "colab").mkdir()
         store(directory / "colab", "right", record)
         store(directory, "other", record | {"checks": [], "weights_sha256": "0"})
+        store(
+            directory,
+            "worse",
+            record | {"figures": {"test accuracy": "7 %"}, "weights_sha256": "0"},
+        )
     page = directory / "small.html"
     content = html.escape(json.dumps(summary))
     page.write_text(f'<!DOCTYPE html><head><meta name="run-report" content="{content}"></head>')
@@ -268,6 +280,7 @@ def test_three_runs_are_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert command("compare", *runs) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[0].split()[4:6] == ["seed", "test"]
+    assert [line.split()[0] for line in said[:4]] == ["run", "a", "b", "c"]
     assert said[-2:] == [
         f"{runs[1]} is equal to the first",
         f"{runs[2]} differs in: settings, weights",

@@ -151,8 +151,8 @@ def test_the_command_fixes_and_names_the_rest(
 
 def test_ids_are_not_given_twice(store: Store) -> None:
     cells: list[dict[str, Any]] = [copy.deepcopy(GOOD["cells"][2]) for _ in range(4)]
-    cells[0]["id"] = "cell-2"
+    cells[0]["id"] = "cell-3"
     path = store(GOOD | {"cells": cells})
     assert fix(path)
     ids = [cell["id"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-    assert ids == ["cell-2", "work", "cell-3", "cell-4"]
+    assert ids == ["cell-3", "work", "cell-4", "cell-5"]
