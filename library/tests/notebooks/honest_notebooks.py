@@ -102,6 +102,13 @@ HONEST: dict[str, Json] = {
         minor=0,
         **COLAB,
     ),
+    "saved by Colab for another owner": notebook(
+        text(LINK.format("notebooks/honest.ipynb"), id="view-in-github", colab_type="text"),
+        text(LINK.format("notebooks/honest.ipynb").replace("ada", "bob"), id="a"),
+        code('repository = "https://github.com/bob/sums"', id="b"),
+        minor=0,
+        **COLAB,
+    ),
     "an example of Keras'": notebook(
         text("# Simple MNIST convnet\n\n**Author:** [fchollet](https://twitter.com/fchollet)<br>"),
         code('import os\n\nos.environ["KERAS_BACKEND"] = "tensorflow"\nimport keras'),

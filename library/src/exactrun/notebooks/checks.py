@@ -244,6 +244,10 @@ def badges(notebook: Json, path: Path) -> Iterator[Finding]:
         notebook: The notebook.
         path: Where it lies.
     """
+    if any(
+        "view-in-github" in (name, cell["metadata"].get("id")) for name, cell in named(notebook)
+    ):
+        return  # Colab's own badge, above what a copy of another notebook still says
     first = ""
     for form in BADGES:
         found = [
@@ -253,7 +257,7 @@ def badges(notebook: Json, path: Path) -> Iterator[Finding]:
             for repository, opened in re.findall(form, source_of(cell))
         ]
         if len({opened for _, _, opened in found}) != 1:
-            continue  # none; or a list of notebooks, or Colab's badge of a copy above the first's
+            continue  # none, or a list of notebooks
         name, repository, opened = found[0]
         first = first or repository
         if repository != first:
