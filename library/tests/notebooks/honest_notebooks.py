@@ -234,7 +234,7 @@ HONEST: dict[str, Json] = {
         text("[next](https://colab.research.google.com/github/ada/sums/blob/main/next.ipynb)"),
         **PYTHON,
     ),
-    "written by nbdev": notebook(code("1"), **PYTHON) | {"path_": "honest.ipynb"},
+    "written by nbdev": notebook(code("1") | {"idx_": 0}, **PYTHON) | {"path_": "honest.ipynb"},
     "a picture attached": notebook(
         text("![a](attachment:a.png)")
         | {"attachments": {"a.png": {"image/png": "AKIAIO7Z5FODNN7BQRST"}}},
