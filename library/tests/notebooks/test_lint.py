@@ -274,7 +274,11 @@ def test_a_parameter_needs_no_form(line: str, store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("line", "fault"),
-    [("![](curve.png)", "has no alt text"), ('<img src="curve.png" alt="">', "has no alt text")],
+    [
+        ("![](curve.png)", "its picture ![](curve.png) has no alt text"),
+        ('<img src="curve.png" alt="">', "has no alt text"),
+        (f"![](data:image/png;base64,{'iVBO' * 1000})", "VBOi… has no alt text"),
+    ],
 )
 def test_a_picture_without_alt_text_is_found(line: str, fault: str, store: Store) -> None:
     finding = the_only(check(store(with_line(line, cell="title"))))

@@ -25,7 +25,7 @@ LOCAL_PATH = re.compile(
     rf"(?<![\w.:/~-])/(?:home|Users)/(?!(?:{SHARED})\b)[\w.-]+/"
     r"|file:///\w[^\s'\"]*|(?:^|(?<=[\s'\"=]))[A-Za-z]:\\(?!\\)\w[^\n'\"]*"
 )
-"""Also of a user who is an example's, or has the same name on every machine of a service."""
+"""Not of an example's user, or of one who is the same on every machine of a service."""
 
 NO_ALT = r"!\[\s*\][(\[][^)\]]*[)\]]|<img\b(?![^>]*\balt\s*=\s*[\"']\s*[^\"'\s])[^>]*>"
 FILE = r"([\w.-]+/[\w.-]+?)/blob/[^/\s]+/([^)\"'\s?#]+)"
@@ -126,7 +126,7 @@ def code(notebook: Json) -> Iterator[Finding]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 if found := LOCAL_PATH.search(node.value):
-                    fault = f"it names {found[0].strip()}"
+                    fault = f"it names {_cut(found[0].strip())}"
                     yield Finding(rule="local-path", cell=name, fault=fault)
             elif isinstance(node, ast.Call):
                 yield from _call(name, node)
@@ -172,7 +172,7 @@ def pictures(notebook: Json) -> Iterator[Finding]:
         if cell["cell_type"] == "markdown":
             prose = re.sub(r"```.*?```|`[^`\n]*`", "", source_of(cell), flags=re.S)
             for found in re.finditer(NO_ALT, prose):
-                fault = f"its picture {found[0]} has no alt text"
+                fault = f"its picture {_cut(found[0])} has no alt text"
                 yield Finding(rule="picture-alt", cell=name, fault=fault)
 
 
@@ -235,6 +235,11 @@ def _form_fault(statement: ast.stmt, comment: str) -> str:
     if form[2] and type(value) not in FORM_TYPES.get(form[2], set()):
         return f"does not fit its form field of type {form[2]}"
     return ""
+
+
+def _cut(text: str) -> str:
+    """Return what fits into a line, such as of a picture that is in its own address."""
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def badges(notebook: Json, path: Path) -> Iterator[Finding]:
