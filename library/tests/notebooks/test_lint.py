@@ -180,34 +180,28 @@ SECRETS = {
 }
 
 
-@pytest.mark.parametrize(
-    "place", ["source", "output", "output in JSON", "metadata", "notebook's metadata", "escaped"]
-)
 @pytest.mark.parametrize("secret", SECRETS, ids=SECRETS.values())
-def test_a_secret_is_found_wherever_it_is_and_not_repeated(
-    secret: str, place: str, store: Store
-) -> None:
-    notebook = copy.deepcopy(GOOD)
-    work = notebook["cells"][2]
-    match place:
-        case "source":
-            work["source"] = f"note = '''{secret}'''".splitlines(keepends=True)
-        case "output":
-            printed = f"here: {secret}\n".splitlines(keepends=True)
-            work["outputs"] = [{"output_type": "stream", "name": "stdout", "text": printed}]
-        case "output in JSON":
-            data = {"application/json": {"a": [{"b": secret}]}}
-            work["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
-        case "metadata":
-            work["metadata"]["note"] = {"x": [secret]}
-        case "notebook's metadata":
-            notebook["metadata"]["note"] = secret
-        case "escaped":  # such as a service account's JSON, printed as a dict or in a text
-            work["source"] = [f"note = {json.dumps(json.dumps({'private_key': secret}))}"]
-    kinds = [each for each in check(store(notebook, "")) if each.rule == "secret"]
-    assert the_only(kinds).cell == ("" if place == "notebook's metadata" else "work")
-    assert f"it holds {SECRETS[secret]}" in kinds[0].fault
-    assert drawn(16)[9:] not in str(kinds[0])
+def test_a_secret_is_found_wherever_it_is_and_not_repeated(secret: str, store: Store) -> None:
+    printed = f"here: {secret}\n".splitlines(keepends=True)
+    data = {"application/json": {"a": [{"b": secret}]}}
+    # Such as a service account's JSON in a text.
+    escaped = f"note = {json.dumps(json.dumps({'private_key': secret}))}"
+    cells = [
+        code("source", f"note = '''{secret}'''"),
+        code("escaped", escaped),
+        code("metadata", note={"x": [secret]}),
+        code("printed")
+        | {"outputs": [{"output_type": "stream", "name": "stdout", "text": printed}]},
+        code("shown")
+        | {"outputs": [{"output_type": "display_data", "data": data, "metadata": {}}]},
+    ]
+    metadata = GOOD["metadata"] | {"note": secret}
+    findings = check(store(GOOD | {"cells": cells, "metadata": metadata}, ""))
+    assert {(each.rule, each.cell) for each in findings} == {
+        ("secret", name) for name in ("", *(cell["id"] for cell in cells))
+    }
+    assert all(f"it holds {SECRETS[secret]}" in each.fault for each in findings)
+    assert drawn(16)[9:] not in "".join(map(str, findings))
 
 
 def test_what_names_a_secret_and_holds_none_is_left_alone(store: Store) -> None:
