@@ -74,10 +74,10 @@ def test_the_hooks_of_a_commit_work_offline_and_find_what_lint_finds(places: lis
     assert clean.returncode == 0, clean.stdout + clean.stderr
     notebook = place.project.path / "notebooks" / "setup.ipynb"
     text = notebook.read_text(encoding="utf-8")
-    ran = text.replace('"execution_count": null', '"execution_count": 3', 1)
-    notebook.write_text(ran, encoding="utf-8")
+    twice = text.replace('"id": "record"', '"id": "test"', 1)
+    notebook.write_text(twice, encoding="utf-8")
     (place.project.path / "src" / "handwritten_digits" / "more.py").write_text("x=1\nimport os\n")
     found = commit(place)
     assert found.returncode == 1
-    for fault in ("1 file reformatted", "F401", "it holds an execution count"):
+    for fault in ("1 file reformatted", "F401", "cell-id: its id is used twice"):
         assert fault in found.stdout, found.stdout

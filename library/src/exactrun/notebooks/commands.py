@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,23 @@ Command = Callable[[argparse.Namespace], bool]
 def add_to(subparsers: Any) -> None:
     """Add the commands to a parser's; each sets `command`, a function of the options.
 
-    It returns 0 if all went well, 1 if a notebook failed, has faults, or runs differ.
+    It returns 0 if all went well, 1 if a notebook failed, has faults, or runs differ; 2 if the
+    settings of the lint, or the runs to compare, can't be read.
 
     Args:
         subparsers: What `ArgumentParser.add_subparsers` returned.
     """
-    same = subparsers.add_parser("compare", help="say whether two runs are the same")
-    same.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="its directory or run.json")
-    same.set_defaults(command=_told(_compare))
+    same = subparsers.add_parser(
+        "compare", help="say whether runs are the same, or what differs first; list a directory's"
+    )
+    same.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="its directory, run.json, report or executed notebook; a directory alone: all in it",
+    )
+    same.set_defaults(command=_told(_compare, trouble=2))
     notebook = subparsers.add_parser("notebook", help="execute, check and clean notebooks")
     _add_notebook(notebook.add_subparsers(required=True, metavar="command"))
 
@@ -63,15 +74,18 @@ def _add_notebook(commands: Any) -> None:
     run.add_argument("--quiet", action="store_true", help="name the cells, not what they print")
     run.set_defaults(command=_told(_run))
 
-    for name, command, text in (
-        ("lint", _lint, "name what is wrong with notebooks as they are stored"),
-        ("clean", _clean, "take out what running notebooks put in: outputs, counts, tools' marks"),
-    ):
-        parser = commands.add_parser(name, help=text)
-        parser.add_argument("paths", nargs="+", type=Path, help="notebooks, or directories of them")
-        parser.set_defaults(command=_told(command), parser=parser)
-        if command is _lint:
-            parser.add_argument("--clean", action="store_true", help="first fix what can be")
+    lint = commands.add_parser("lint", help="name what is wrong with notebooks as they are stored")
+    fixed = "fix what can be fixed, and no other byte; then name the rest"
+    lint.add_argument("--fix", "--clean", action="store_true", help=fixed)
+    lint.add_argument("--rules", action="store_true", help="list the rules instead")
+    clean = commands.add_parser(
+        "clean", help="take out what running notebooks put in: outputs, counts, tools' marks"
+    )
+    for parser, command, count in ((lint, _lint, "*"), (clean, _clean, "+")):
+        parser.add_argument(
+            "paths", nargs=count, type=Path, help="notebooks, or directories of them"
+        )
+        parser.set_defaults(command=_told(command, trouble=2), parser=parser)
 
     index = commands.add_parser(
         "index",
@@ -86,8 +100,13 @@ def _add_notebook(commands: Any) -> None:
     new.set_defaults(command=_told(_new))
 
 
-def _told(command: Command) -> Callable[[argparse.Namespace], int]:
-    """Return a command that tells what can be foreseen in a sentence, and returns an exit code."""
+def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace], int]:
+    """Return a command that tells what can be foreseen in a sentence, and returns an exit code.
+
+    Args:
+        command: Returns whether all is well.
+        trouble: The exit code after an error.
+    """
 
     def told(options: argparse.Namespace) -> int:
         for each in (sys.stdout, sys.stderr):  # whose terminal may lack a character, or be a pipe
@@ -102,7 +121,7 @@ def _told(command: Command) -> Callable[[argparse.Namespace], int]:
             print(f'{package} is missing: pip install "exactrun[notebooks]"', file=sys.stderr)
         except (UserError, KeyboardInterrupt, OSError) as error:
             print(error, file=sys.stderr)
-        return 1
+        return trouble
 
     return told
 
@@ -133,12 +152,22 @@ def _run(options: argparse.Namespace) -> bool:
 
 
 def _lint(options: argparse.Namespace) -> bool:
-    from .lint import check, clean
+    from .lint import check, fix
+    from .rules import RULES
+    from .settings import read_lint_settings
 
+    if options.rules:
+        for rule in RULES.values():
+            print(f"{rule.name}{'' if rule.default else ' (off by default)'}")
+            for label, text in (("finds", rule.finds), ("why", rule.why), ("fix", rule.fix)):
+                told = textwrap.fill(f"{label}: {text}", 78, break_long_words=False)
+                print(textwrap.indent(told, "  "))
+        return True
     count, notebooks = 0, _notebooks(options)
     for path in notebooks:
+        read_lint_settings(path)  # a fault of these is none of the notebook
         try:
-            if options.clean and clean(path):
+            if options.fix and fix(path):
                 print(f"{path}: fixed")
             findings = [f"{path}: {finding}" for finding in check(path)]
         except UserError as error:
@@ -161,6 +190,8 @@ def _clean(options: argparse.Namespace) -> bool:
 def _notebooks(options: argparse.Namespace) -> list[Path]:
     from .lint import notebooks_at
 
+    if not options.paths:
+        options.parser.error("name the notebooks, or directories of them")
     notebooks = notebooks_at(options.paths)
     if not notebooks:
         options.parser.error(f"there is no notebook in {', '.join(map(str, options.paths))}")
@@ -186,12 +217,21 @@ def _new(options: argparse.Namespace) -> bool:
 
 
 def _compare(options: argparse.Namespace) -> bool:
-    from .compare import compare, read_run, verdict
+    from .compare import compare, verdict
+    from .runs import find_runs, read_run, table
 
-    first, second = map(read_run, options.runs)
-    differences = compare(first, second)
-    print(verdict(differences, first))
-    return not any(differences.values())
+    width = shutil.get_terminal_size().columns
+    if len(options.runs) == 1:
+        print(table(find_runs(options.runs[0]), width=width))
+        return True
+    runs = [read_run(path) for path in options.runs]
+    first, *others = (run.record for run in runs)
+    found = [compare(first, other) for other in others]
+    print(verdict(found[0], first, others[0]) if len(runs) == 2 else table(runs, width=width))
+    for path, differences in zip(options.runs[1:], found, strict=True) if len(runs) > 2 else ():
+        different = ", ".join(part for part, each in differences.items() if each)
+        print(f"{path} {f'differs in: {different}' if different else 'is equal to the first'}")
+    return not any(any(differences.values()) for differences in found)
 
 
 def _positive_number(text: str) -> float:

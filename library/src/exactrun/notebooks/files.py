@@ -44,7 +44,8 @@ def read_notebook(path: Path) -> Json:
     tried = notebook | {"nbformat_minor": max(5, minor)}
     if isinstance(cells := notebook.get("cells"), list):
         tried["cells"] = [{"id": "x"} | cell if isinstance(cell, dict) else cell for cell in cells]
-    if fault := next(iter(iter_validate(tried)), None):
+    # Jupyter opens a notebook with further keys, such as those that nbdev writes.
+    if fault := next(iter_validate(tried, relax_add_props=True), None):
         where = "/".join(str(part) for part in fault.absolute_path) or "its top"
         message = f"is not a valid notebook at {where}: {fault.message.splitlines()[0]}"
         raise UserError(f"{path} {message}. Save it again with Jupyter.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ..errors import UserError
-from .files import Json, find_notebooks, read_notebook, write_notebook
-from .lint import cleaned
-from .rules import source_of
+from .checks import source_of, tags_of
+from .files import find_notebooks, read_notebook, write_notebook
+from .lint import mended
+from .rules import MENDABLE
 
 
 def new_notebook(name: Path, *, like: Path | None = None) -> Path:
@@ -36,9 +38,10 @@ def new_notebook(name: Path, *, like: Path | None = None) -> Path:
         if not beside:
             raise UserError(f"There is no notebook in {directory} to begin like. Give one: --like.")
         like = next((path for path in beside if path.stem == "setup"), beside[0])
-    notebook = cleaned(read_notebook(like))
+    read_notebook(like)  # or its refusal
+    notebook = json.loads(mended(like, MENDABLE)) | {"nbformat_minor": 5}  # with ids
     code = [index for index, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"]
-    tagged = [index for index in code if _is_parameters(notebook["cells"][index])]
+    tagged = [index for index in code if "parameters" in tags_of(notebook["cells"][index])]
     setup = [index for index in code if index not in tagged]
     if not setup:
         raise UserError(f"{like} has no cell of code to begin with. Give another: --like.")
@@ -47,6 +50,7 @@ def new_notebook(name: Path, *, like: Path | None = None) -> Path:
         if cell["cell_type"] == "markdown":
             text = source_of(cell).replace(f"/{like.name}", f"/{target.name}")
             cell["source"] = (_titled(text, target) if number == 0 else text).splitlines(True)
+        cell.setdefault("id", f"cell-{number + 1}")
     ids = {cell["id"] for cell in kept}
     work = next(each for each in ("work", "first-work", "own-work") if each not in ids)
     notebook["cells"] = [
@@ -56,10 +60,6 @@ def new_notebook(name: Path, *, like: Path | None = None) -> Path:
     ]
     write_notebook(target, notebook)
     return target
-
-
-def _is_parameters(cell: Json) -> bool:
-    return "parameters" in cell["metadata"].get("tags", [])
 
 
 def _titled(text: str, target: Path) -> str:

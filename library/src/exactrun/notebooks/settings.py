@@ -1,10 +1,11 @@
-"""How a project's notebooks are executed: its tables `[tool.exactrun.notebooks.NAME]`."""
+"""How a project's notebooks are executed and checked: its tables `[tool.exactrun]`."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ..errors import UserError
 from .files import find_notebooks
 from .limits import Limits
 from .parameters import nearest
+from .rules import RULES
 
 if TYPE_CHECKING:
     from .execution import Executed
@@ -25,7 +27,14 @@ EXAMPLES: dict[str, Any] = {
     "record": "runs/first/run.json",
     "checks": ["data", "training"],
 }
-"""What a table may hold: a value of the right type for each key."""
+"""What a notebook's table may hold: a value of the right type for each key."""
+
+LINT: dict[str, Any] = {
+    "ignore": ["local-path"],
+    "extend-select": ["outputs"],
+    "per-file-ignores": {"notebooks/drafts/*": ["syntax-error"]},
+}
+"""What `[tool.exactrun.lint]` may hold: ruff's names, and rules by their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +78,19 @@ class NotebookSettings:
         return executed
 
 
+@dataclass(frozen=True, kw_only=True)
+class LintSettings:
+    """What is checked of one notebook as it is stored.
+
+    Attributes:
+        rules: Names of the rules that are on.
+        has_parameters: Whether its table gives it parameters.
+    """
+
+    rules: frozenset[str] = frozenset(rule.name for rule in RULES.values() if rule.default)
+    has_parameters: bool = False
+
+
 def read_settings(root: Path) -> dict[str, NotebookSettings]:
     """Return how to execute each notebook in a project's directory `notebooks`.
 
@@ -78,8 +100,7 @@ def read_settings(root: Path) -> dict[str, NotebookSettings]:
     Raises:
         UserError: If a table is of no notebook, or a key unknown, or a value of a wrong type.
     """
-    with (root / "pyproject.toml").open("rb") as file:
-        tables = tomllib.load(file).get("tool", {}).get("exactrun", {}).get("notebooks", {})
+    tables = _tables(root / "pyproject.toml").get("notebooks", {})
     directory = root / "notebooks"
     paths = {
         path.relative_to(directory).with_suffix("").as_posix(): path
@@ -89,14 +110,60 @@ def read_settings(root: Path) -> dict[str, NotebookSettings]:
         where = f"pyproject.toml, [tool.exactrun.notebooks.{name}]"
         if name not in paths:
             raise UserError(f"{where}: there is no notebooks/{name}.ipynb.{nearest(name, paths)}")
-        for key, value in table.items():
-            if key not in EXAMPLES:
-                raise UserError(f"{where}: {key} is unknown.{nearest(key, EXAMPLES)}")
-            if not _alike(value, EXAMPLES[key]):
-                raise UserError(f"{where}: {key} = {value!r} is not of the form {EXAMPLES[key]!r}.")
+        _check_table(where, table, EXAMPLES)
     return {
         name: NotebookSettings(path=path, **tables.get(name, {})) for name, path in paths.items()
     }
+
+
+def read_lint_settings(notebook: Path) -> LintSettings:
+    """Return what to check of a notebook, by the nearest `pyproject.toml` with `[tool.exactrun]`.
+
+    Raises:
+        UserError: If a key or a rule is unknown, or a value of a wrong type.
+    """
+    for root in notebook.resolve().parents:
+        file = root / "pyproject.toml"
+        if file.is_file() and (tables := _tables(file)):
+            break
+    else:
+        return LintSettings()
+    table, where = tables.get("lint", {}), f"{file}, [tool.exactrun.lint]"
+    _check_table(where, table, LINT)
+    ignored, below = table.get("ignore", []), notebook.resolve().relative_to(root)
+    patterns = table.get("per-file-ignores", {})
+    _check_table(where, patterns, dict.fromkeys(patterns, LINT["ignore"]))
+    for pattern, names in patterns.items():
+        if fnmatch(below.as_posix(), pattern) or fnmatch(below.name, pattern):
+            ignored = ignored + names
+    for name in sum(patterns.values(), table.get("ignore", []) + table.get("extend-select", [])):
+        if name not in RULES:
+            raise UserError(f"{where}: there is no rule {name}.{nearest(name, RULES)}")
+    name = "/".join(below.with_suffix("").parts[1:])  # below the directory `notebooks`
+    executed = tables.get("notebooks", {}).get(name, {}) if below.parts[0] == "notebooks" else {}
+    return LintSettings(
+        rules=LintSettings.rules.union(table.get("extend-select", [])).difference(ignored),
+        has_parameters=bool(executed.get("parameters")),
+    )
+
+
+def _tables(file: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("exactrun", {})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} can't be read: {error}. Correct it.") from error
+    _check_table(f"{file}, [tool.exactrun]", tables, {"lint": {}, "notebooks": {}})
+    return dict(tables)
+
+
+def _check_table(where: str, table: Any, examples: Mapping[str, Any]) -> None:
+    if not isinstance(table, dict):
+        raise UserError(f"{where} is no table: {table!r}.")
+    for key, value in table.items():
+        if key not in examples:
+            raise UserError(f"{where}: {key} is unknown.{nearest(key, examples)}")
+        if not _alike(value, examples[key]):
+            raise UserError(f"{where}: {key} = {value!r} is not of the form {examples[key]!r}.")
 
 
 def _alike(value: Any, example: Any) -> bool:
