@@ -346,6 +346,33 @@ def test_a_python_kernel_of_one_machine_is_found_if_asked_for(
     assert [finding.fault for finding in check(store(notebook))] == faults
 
 
+@pytest.mark.parametrize(
+    ("pinned", "asked", "fault"),
+    [
+        ("2026.07", "2026.07", ""),
+        ("latest", None, ""),
+        (None, "2026.07", ""),
+        ("2026.07", None, "the runtime latest, and requirements.txt is of 2026.07"),
+        ("2026.07", "2025.10", "the runtime 2025.10, and requirements.txt is of 2026.07"),
+        ("latest", "2026.07", "the runtime 2026.07, and requirements.txt is of latest"),
+    ],
+)
+def test_another_runtime_than_the_pinned_one_is_found(
+    pinned: str | None, asked: str | None, fault: str, store: Store
+) -> None:
+    notebook = copy.deepcopy(GOOD)
+    if asked:
+        notebook["metadata"]["colab"] = {"runtime_attributes": {"runtime_version": asked}}
+    path = store(notebook)
+    pins = (
+        f"# Made for the Google Colab runtime {pinned} (Python 3.12): its own\n" if pinned else ""
+    )
+    (path.parents[1] / "requirements.txt").write_text(f"--find-links ./wheels\n{pins}numpy==2\n")
+    found = check(path)
+    assert [each.rule for each in found] == (["runtime"] if fault else [])
+    assert all(fault in each.fault for each in found)
+
+
 def test_two_cells_of_parameters_are_found(store: Store) -> None:
     notebook = copy.deepcopy(GOOD)
     notebook["cells"][2]["metadata"]["tags"] = ["parameters"]

@@ -184,6 +184,20 @@ def kernel(notebook: Json) -> Iterator[Finding]:
         yield Finding(rule="kernel", fault=fault)
 
 
+def runtime(notebook: Json, *, pinned: str) -> Iterator[Finding]:
+    """Check that the runtime that Colab is asked for is the one that is pinned.
+
+    Args:
+        notebook: The notebook.
+        pinned: That of the project's pins; `latest` has no name to ask for. Empty: there is none.
+    """
+    attributes = notebook["metadata"].get("colab", {}).get("runtime_attributes", {})
+    asked = attributes.get("runtime_version", "latest")
+    if pinned and asked != pinned:
+        fault = f"it asks Colab for the runtime {asked}, and requirements.txt is of {pinned}"
+        yield Finding(rule="runtime", fault=fault)
+
+
 def parameters(notebook: Json, *, needed: bool) -> Iterator[Finding]:
     """Check the cell whose values papermill and Colab's form replace.
 

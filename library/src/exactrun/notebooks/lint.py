@@ -28,6 +28,7 @@ def check(path: Path) -> list[Finding]:
     findings += checks.code(notebook)
     findings += checks.pictures(notebook)
     findings += checks.kernel(notebook)
+    findings += checks.runtime(notebook, pinned=settings.runtime)
     findings += checks.parameters(notebook, needed=settings.has_parameters)
     findings += checks.badges(notebook, path)
     order = {name: index for index, (name, _) in enumerate(checks.named(notebook))}

@@ -80,6 +80,14 @@ RULES = {
             fix='Write it as: epochs = 15  # @param {type:"integer"}',
         ),
         Rule(
+            name="runtime",
+            finds="a notebook that asks Colab for another runtime than the pins beside "
+            "pyproject.toml are of",
+            why="Colab starts other versions than CI and a laptop have",
+            fix="Set metadata.colab.runtime_attributes.runtime_version to the pins' runtime, or "
+            "take it out if they are of latest.",
+        ),
+        Rule(
             name="outputs",
             finds="a cell with outputs",
             why="they make diffs large, and may show what is private",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..environment import MADE_FOR
 from ..errors import UserError
 from .files import find_notebooks
 from .limits import Limits
@@ -85,10 +87,12 @@ class LintSettings:
     Attributes:
         rules: Names of the rules that are on.
         has_parameters: Whether its table gives it parameters.
+        runtime: The Colab runtime of the pins in its project's `requirements.txt`; empty without.
     """
 
     rules: frozenset[str] = frozenset(rule.name for rule in RULES.values() if rule.default)
     has_parameters: bool = False
+    runtime: str = ""
 
 
 def read_settings(root: Path) -> dict[str, NotebookSettings]:
@@ -144,7 +148,14 @@ def read_lint_settings(notebook: Path) -> LintSettings:
     return LintSettings(
         rules=LintSettings.rules.union(table.get("extend-select", [])).difference(ignored),
         has_parameters=bool(executed.get("parameters")),
+        runtime=_runtime(root / "requirements.txt"),
     )
+
+
+def _runtime(requirements: Path) -> str:
+    text = requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
+    found = re.search(rf"^{MADE_FOR}(\S+)", text, flags=re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _tables(file: Path) -> dict[str, Any]:
