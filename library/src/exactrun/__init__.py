@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .checkpoints import Checkpoints
 from .errors import UserError
 from .version import __version__
 
 if TYPE_CHECKING:
     from . import datasets
     from .callbacks import History
+    from .checkpoints import Checkpoints
     from .colab import get_secret, mount_drive
     from .drive_folder import fetch_drive_folder
     from .environment import find_data
@@ -60,6 +60,7 @@ __all__ = [
 
 _MODULES = {
     "BadExample": "examples",
+    "Checkpoints": "checkpoints",
     "Examples": "examples",
     "History": "callbacks",
     "Run": "run",
