@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
+import tomllib
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from exactrun.notebooks.processes import MARK
+from exactrun.version import __version__
+
+LIBRARY = Path(__file__).parents[2]
 
 SUITE = "EXACTRUN_SUITE"
 """Environment variable by which this suite's processes are told from another's."""
@@ -55,3 +61,21 @@ def nothing_is_left_of_a_notebook(kernels: None) -> Iterator[None]:
     while (found := marked()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert found == []
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that holds the library as an installation leaves it, with its entry points."""
+    place = tmp_path_factory.mktemp("installed")
+    shutil.copytree(
+        LIBRARY / "src/exactrun", place / "exactrun", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    project = tomllib.loads((LIBRARY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    info = place / f"exactrun-{__version__}.dist-info"
+    info.mkdir()
+    lines = []
+    for group, entries in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {target}" for name, target in entries.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    (info / "METADATA").write_text(f"Name: exactrun\nVersion: {__version__}\n")
+    return place

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from commanded import command as run_command
 from notebook_cases import Case
+
+from exactrun.errors import UserError
+from exactrun.notebooks import batch
+from exactrun.notebooks.parameter_files import given_parameters, read_parameters
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 COMMANDED = Path(__file__).with_name("commanded.py")
@@ -108,6 +114,7 @@ def test_the_exit_code_is_the_verdict(cell: str, status: int, tmp_path: Path) ->
     printed, told = process.communicate(timeout=60)
     assert process.returncode == status, told
     assert "UnicodeEncodeError" not in told  # the terminal lacks é
+    assert "WARNING" not in told  # of the kernel
     assert "Debugger" not in told + printed
     assert ("Report: " in printed, "Up to there: " in told) == (status == 0, status == 1)
     assert "cell 2 of 2: The part\n" in printed
@@ -180,12 +187,155 @@ def test_nothing_of_the_extra_is_loaded_before_it_is_used() -> None:
     assert done.stdout == "set()\n", done.stderr
 
 
+def test_running_loads_nothing_that_it_does_not_need() -> None:
+    code = (
+        "import sys\nfrom exactrun.notebooks import batch, papermill_engine\n"
+        "unneeded = 'tensorflow keras numpy pandas h5py matplotlib IPython ipykernel nbconvert'\n"
+        "print(set(unneeded.split()) & sys.modules.keys())"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout == "set()\n", done.stderr
+
+
 def test_without_the_extra_a_sentence_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "exactrun.notebooks.execution", raising=False)
+    for name in ("batch", "execution"):
+        monkeypatch.delitem(sys.modules, f"exactrun.notebooks.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "papermill.engines", None)
     notebook = Case(name="", cells=("1",)).write(tmp_path)
     assert run_command("notebook", "run", notebook, "--output", tmp_path / "out") == 1
     told = capsys.readouterr().err
     assert told == 'papermill is missing: pip install "exactrun[notebooks]"\n'
+
+
+VALUES = {
+    "values.json": '{"steps": 7, "rate": 1e-3}',
+    "values.toml": "steps = 7\nrate = 1e-3",
+    "values.yaml": "steps: 7\nrate: 1e-3",
+    "values.yml": "{steps: 7, rate: .1e-2}",
+}
+
+
+def results_of(place: Path) -> dict[str, Any]:
+    """Run what is in a directory's `book`, into `out`, with results."""
+    results: dict[str, Any] = json.loads((place / "results.json").read_text(encoding="utf-8"))
+    return results
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_file_of_parameters_is_read_and_a_flag_wins(name: str, tmp_path: Path) -> None:
+    notebook, file = Case(name="", cells=("rate = 0.1",)).write(tmp_path), tmp_path / name
+    file.write_text(VALUES[name], encoding="utf-8")
+    assert read_parameters(file) == {"steps": 7, "rate": 0.001}
+    few = tmp_path / f"few{file.suffix}"
+    few.write_text(VALUES[name].replace("rate", "steps"), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"{name}: .*no parameter rate\."):
+        given_parameters(notebook, files=[file], texts=[])
+    file.write_text(VALUES[name].split("rate")[0].rstrip(',\n "') + "}" * ("{" in VALUES[name]))
+    assert given_parameters(notebook, files=[file], texts=[]) == {"steps": 7}
+    assert given_parameters(notebook, files=[file], texts=["steps=8"]) == {"steps": 8}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("v.yaml", "steps: seven", r"v\.yaml: steps=seven: 'seven' is not of type int"),
+        ("v.yaml", "day: 2026-01-01", "no parameter day"),
+        ("v.yaml", "a: [", r"v\.yaml is not YAML: .* line 1"),
+        ("v.json", "{", r"v\.json is not JSON: .*line 1"),
+        ("v.toml", "steps", r"v\.toml is not TOML: .*at end of document"),
+        ("v.json", "[3]", "holds no names with values"),
+        ("v.yaml", "3: 4", "holds no names with values"),
+        ("v.ini", "", r"v\.ini: parameters are read from \.json, \.toml, \.yaml, \.yml files"),
+        ("v.json", "caf\xe9", "v.json is not JSON: 'utf-8' codec"),
+    ],
+)
+def test_a_file_of_parameters_that_can_not_be_taken_is_refused(
+    name: str, text: str, fault: str, tmp_path: Path
+) -> None:
+    notebook = Case(name="", cells=()).write(tmp_path)
+    (tmp_path / name).write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=fault):
+        given_parameters(notebook, files=[tmp_path / name], texts=[])
+    with pytest.raises(UserError, match=r"none\.json can't be read: No such file"):
+        read_parameters(tmp_path / "none.json")
+
+
+def test_several_notebooks_are_run_and_summed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for chapter, cell in {"ch1": "print(steps)", "ch2": "1 / 0", ".aside": "1"}.items():
+        (tmp_path / "book" / chapter).mkdir(parents=True)
+        Case(name="", cells=(cell,)).write(tmp_path / "book" / chapter)
+    (tmp_path / "book/ch3.ipynb").write_text("{")
+    flags = ["-p", "steps=7", "--json", "deep/results.json", "--output", "book/out"]
+    assert run_command("notebook", "run", "book", *flags) == 1
+    said = capsys.readouterr().out
+    summary = re.sub(r" +[\d.]+ s  ", " ", said.rpartition("\n\n")[2]).splitlines()
+    assert summary == [
+        "passed book/ch1/case.ipynb",
+        "failed book/ch2/case.ipynb: cell 3 of 3 (The part): ZeroDivisionError: division by zero",
+        f"failed book/ch3.ipynb: {summary[2].partition(': ')[2]}",
+        "Notebooks: 3, failed: 2",
+    ]
+    results = results_of(tmp_path / "deep")
+    assert (results["passed"], len(results["notebooks"])) == (False, 3)
+    first, second, third = results["notebooks"]
+    assert first["seconds"] > sum(cell["seconds"] for cell in first["cells"]) > 0
+    for found in (first, second):
+        assert Path(found["executed"]).exists()
+        assert Path(found["report"]).exists()
+        assert found["parameters"] == {"steps": 7}
+    assert (first["verdict"], first["detail"], first["cell"]) == ("passed", "", None)
+    assert (second["verdict"], second["cells"][-1]["status"]) == ("failed", "failed")
+    assert second["cell"] == second["cells"][-1]["id"]
+    assert (third["verdict"], third["report"], third["cells"]) == ("failed", None, [])
+    # Once more: what the run wrote is no notebook to run, nor is the old file of results kept.
+    assert run_command("notebook", "run", "book/ch1", "book/ch2/case.ipynb", *flags[4:]) == 1
+    assert "Notebooks: 2, failed: 1" in capsys.readouterr().out
+    places = batch.places([tmp_path / "book", tmp_path / "book/ch1"], output=tmp_path / "book/out")
+    assert [path.relative_to(tmp_path).as_posix() for path, _ in places] == [
+        "book/ch1/case.ipynb",
+        "book/ch2/case.ipynb",
+        "book/ch3.ipynb",
+    ]
+
+
+def test_one_notebook_has_results_too_also_when_it_is_stopped(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("of the run before")
+    process = command(LONG.write(tmp_path), "--json", tmp_path / "results.json")
+    in_the_midst(process)
+    assert not (tmp_path / "results.json").exists()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    (found,) = results_of(tmp_path)["notebooks"]
+    assert (found["verdict"], found["detail"]) == ("failed", "it was not finished")
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [(["--record", "run.json"], "--record is for one notebook, and these are 2"), ([], "")],
+)
+def test_what_can_not_be_asked_for_is_a_usage_error(
+    flags: list[str], fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if fault:
+        Case(name="", cells=()).write(tmp_path).rename(tmp_path / "a.ipynb")
+        Case(name="", cells=()).write(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        run_command("notebook", "run", tmp_path, *flags)
+    assert (fault or f"there is no notebook in {tmp_path}") in capsys.readouterr().err
+
+
+def test_results_that_can_not_be_written_are_told_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = Case(name="", cells=("1",)).write(tmp_path)
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file/results.json"):
+        assert run_command("notebook", "run", notebook, "--json", place) == 1
+        assert str(place.parent if place != tmp_path else place) in capsys.readouterr().err
+    assert not (tmp_path / "build").exists()

@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
 from notebook_cases import MATRIX, Case
 
-from exactrun.version import __version__
-
-LIBRARY = Path(__file__).parents[2]
-
 # What only the notebook's file can tell is papermill's own to check before the engine is asked.
 CASES = list(enumerate(case for case in MATRIX if not case.parameters))
 LATER = "import time\ntime.sleep(0.5)\nprint('af', 'ter')"  # in a message of its own
 LIMITS = {"cell": "--execution-timeout"}
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that holds the library as an installation leaves it, with its entry points."""
-    place = tmp_path_factory.mktemp("installed")
-    shutil.copytree(
-        LIBRARY / "src/exactrun", place / "exactrun", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    project = tomllib.loads((LIBRARY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    info = place / f"exactrun-{__version__}.dist-info"
-    info.mkdir()
-    name, target = next(iter(project["entry-points"]["papermill.engine"].items()))
-    (info / "entry_points.txt").write_text(f"[papermill.engine]\n{name} = {target}\n")
-    (info / "METADATA").write_text(f"Name: exactrun\nVersion: {__version__}\n")
-    return place
 
 
 def papermill(

@@ -43,9 +43,17 @@ def add_to(subparsers: Any) -> None:
 
 
 def _add_notebook(commands: Any) -> None:
-    run = commands.add_parser("run", help="execute a notebook and write its report")
-    run.add_argument("notebook", type=Path)
-    run.add_argument("--output", type=Path, default=Path("build"), help="default: %(default)s")
+    run = commands.add_parser("run", help="execute notebooks and write their reports")
+    run.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="a notebook, or a directory of them"
+    )
+    run.add_argument(
+        "--output",
+        type=Path,
+        default=Path("build"),
+        metavar="DIRECTORY",
+        help="for executed notebooks and their reports (default: %(default)s)",
+    )
     run.add_argument(
         "-p",
         "--parameter",
@@ -54,6 +62,16 @@ def _add_notebook(commands: Any) -> None:
         metavar="NAME=VALUE",
         help="a value for one of the notebook's parameters; may be given again",
     )
+    run.add_argument(
+        "-f",
+        "--parameters-file",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="parameters in YAML, JSON or TOML; -p wins over it, and a later file over this one",
+    )
+    run.add_argument("--json", type=Path, metavar="FILE", help="write the results there, as JSON")
     run.add_argument(
         "--record", type=Path, metavar="FILE", help="the JSON file of checks that it writes"
     )
@@ -72,7 +90,7 @@ def _add_notebook(commands: Any) -> None:
         default = Limits.start if name == "--start-limit" else None
         run.add_argument(name, type=_positive_number, default=default, metavar=metavar, help=text)
     run.add_argument("--quiet", action="store_true", help="name the cells, not what they print")
-    run.set_defaults(command=_told(_run))
+    run.set_defaults(command=_told(_run), parser=run)
 
     lint = commands.add_parser("lint", help="name what is wrong with notebooks as they are stored")
     fixed = "fix what can be fixed, and no other byte; then name the rest"
@@ -127,17 +145,22 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
 
 
 def _run(options: argparse.Namespace) -> bool:
-    from .execution import run_notebook
-    from .parameters import parse_parameters
+    from .batch import places, run_all
 
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("exactrun.notebooks.cells").setLevel(logging.INFO)
     printed = logging.getLogger("exactrun.notebooks.printed")
     printed.setLevel(logging.ERROR if options.quiet else logging.INFO)
-    executed = run_notebook(
-        options.notebook,
-        output=options.output,
-        parameters=parse_parameters(options.notebook, options.parameter),
+    notebooks = places(options.paths, output=options.output)
+    if not notebooks:
+        options.parser.error(f"there is no notebook in {', '.join(map(str, options.paths))}")
+    if options.record and len(notebooks) > 1:
+        options.parser.error(f"--record is for one notebook, and these are {len(notebooks)}")
+    return run_all(
+        notebooks,
+        texts=options.parameter,
+        files=options.parameters_file,
+        results=options.json,
         limits=Limits(
             cell=options.cell_limit,
             notebook=options.limit,
@@ -147,8 +170,6 @@ def _run(options: argparse.Namespace) -> bool:
         record=options.record,
         colab=options.colab or False,
     )
-    print(f"Executed notebook: {executed.path}\nReport: {executed.report}")
-    return True
 
 
 def _lint(options: argparse.Namespace) -> bool:

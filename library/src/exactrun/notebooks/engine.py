@@ -1,9 +1,10 @@
-"""A papermill engine that passes a notebook only if all of it ran, and nothing in it failed."""
+"""Executing a notebook's cells, and asking the kernel whether anything in them failed."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
+import copy
 import logging
 import math
 import os
@@ -23,10 +24,10 @@ from jupyter_core.paths import jupyter_path
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, NotebookExecutionManager
-from papermill.log import logger
+from papermill.engines import NotebookExecutionManager
 from traitlets import default
 
+from .kernel_faults import kernel_fault
 from .limits import Limits
 from .processes import MARK, end_all, guarded, memory_of, processes_of
 from .progress import LINE_LIMIT, Progress, cells, collapse, shorten
@@ -57,29 +58,6 @@ class Kernels(KernelSpecManager):
 
 class Failed(Exception):
     """A notebook did not pass; the message names the cell and says why."""
-
-
-class Engine(NBClientEngine):
-    """The engine of `papermill --engine exactrun`: what papermill's own does, and a verdict."""
-
-    @classmethod
-    def execute_managed_notebook(
-        cls,
-        nb_man: NotebookExecutionManager,
-        kernel_name: str,
-        *,
-        log_output: bool = False,
-        stdout_file: Any = None,
-        stderr_file: Any = None,
-        start_timeout: float = 60,
-        execution_timeout: float | None = None,
-        **_: Any,
-    ) -> None:
-        """Execute a notebook in place; what failed is shown by a cell, and raised by papermill."""
-        limits = Limits(cell=execution_timeout, start=start_timeout)
-        options = {"log_output": log_output, "stdout_file": stdout_file, "stderr_file": stderr_file}
-        with suppress(Failed):
-            execute(nb_man, kernel_name, limits=limits, log=logger, **options)
 
 
 def execute(
@@ -163,8 +141,12 @@ class _StrictClient(PapermillNotebookClient):
     def _start(self, cwd: str | None, env: dict[str, str]) -> None:
         env |= {MARK: self.mark, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # no debugger's warnings
         env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
+        if fault := kernel_fault(Kernels(), self.kernel_name, self.nb.metadata):
+            raise Failed(f"the notebook {fault}")
         try:
             self.create_kernel_manager().kernel_spec_manager = Kernels()
+            if self.km.has_trait("transport_encryption"):  # or ipykernel 7.4 warns in each run
+                self.km.transport_encryption = "auto"
             self.start_new_kernel(cwd=cwd, env=env)
             info = self._connect()
             faults = self._ask(None, WATCH)
@@ -293,6 +275,7 @@ class _StrictClient(PapermillNotebookClient):
         made = super().output(outs, msg, display_id, cell_index)
         if made is None:
             return None
+        whole = copy.copy(made)  # what papermill writes to its files and its log
         if made.output_type == "stream":
             if len(outs) > 1 and outs[-2].get("name") == made.name:
                 outs.pop()
@@ -303,7 +286,7 @@ class _StrictClient(PapermillNotebookClient):
             made.traceback = [shorten(part, TEXT_LIMIT) for part in made.traceback]
         elif "text/plain" in made.get("data", {}):
             made.data["text/plain"] = shorten(made.data["text/plain"], TEXT_LIMIT)
-        return made
+        return whole
 
     async def _async_check_alive(self) -> None:
         """Look after the kernel: nbclient does so every second while a cell runs."""

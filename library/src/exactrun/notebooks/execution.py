@@ -23,6 +23,7 @@ from ..files import write_whole
 from . import simulated_colab
 from .engine import Failed, Kernels, execute
 from .files import load_notebook
+from .kernel_faults import kernel_fault
 from .limits import NO_LIMITS, Limits
 from .parameters import check_parameters
 from .record import read_record
@@ -131,11 +132,8 @@ def run_notebook(
         raise UserError(f"{notebook} would be overwritten. Choose another directory than {output}.")
     prepared = load_notebook_node(load_notebook(notebook))
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
-    if kernel not in Kernels().find_kernel_specs():
-        raise UserError(
-            f"{notebook} asks for the kernel {kernel}, which is not installed. Set the name in its"
-            " metadata's kernelspec to python3."
-        )
+    if fault := kernel_fault(Kernels(), kernel, prepared.metadata):
+        raise UserError(f"{notebook} {fault}")
     if values:
         prepared = parameterize_notebook(prepared, values, kernel_name=kernel, language="python")
     env, cwd = _colab(output / "colab" if colab is True else Path(colab)) if colab else ({}, None)

@@ -9,6 +9,7 @@ from typing import Any
 
 cells = logging.getLogger("exactrun.notebooks.cells")
 printed = logging.getLogger("exactrun.notebooks.printed")
+logging.getLogger("exactrun.notebooks").setLevel(logging.WARNING)  # papermill logs what it wants
 
 LINE_LIMIT = 10_000
 """Characters kept of a line of a log, and of an exception's message."""

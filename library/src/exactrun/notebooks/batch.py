@@ -1,0 +1,181 @@
+"""Executing notebooks one after another; what came of them, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import write_whole
+from ..version import __version__
+from .execution import Executed, NotebookFailed, run_notebook
+from .files import find_notebooks
+from .limits import Limits
+from .parameter_files import given_parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What came of one notebook.
+
+    Attributes:
+        notebook: Its path.
+        detail: Why it failed; empty if it passed.
+        seconds: What it took.
+        parameters: The values that it was given.
+        executed: The notebook as far as it came; None if it was refused or stopped.
+    """
+
+    notebook: Path
+    detail: str
+    seconds: float
+    parameters: Mapping[str, Any]
+    executed: Executed | None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word."""
+        return "failed" if self.detail else "passed"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the file of results says of the notebook."""
+        done = self.executed
+        cells = list(enumerate(done.notebook.cells)) if done else []
+        failed = done.notebook.metadata.get("exactrun", {}).get("cell") if done else None
+        return {
+            "notebook": str(self.notebook),
+            "verdict": self.verdict,
+            "detail": self.detail,
+            "cell": failed,
+            "seconds": round(self.seconds, 3),
+            "parameters": dict(self.parameters),
+            "checks": done.record.get("checks", []) if done else [],
+            "executed": str(done.path) if done else None,
+            "report": str(done.report) if done else None,
+            "cells": [
+                {
+                    "id": cell.get("id"),
+                    "index": index,
+                    "status": cell.metadata.papermill.status,
+                    "seconds": cell.metadata.papermill.duration,
+                }
+                for index, cell in cells
+                if cell.cell_type == "code"
+            ],
+        }
+
+
+def places(paths: Sequence[Path], *, output: Path) -> list[tuple[Path, Path]]:
+    """Return notebooks, given themselves or by a directory, and for each its output directory.
+
+    In the output they lie as they lie below what all paths have in common, so that no two meet.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for notebook in find_notebooks(path) if path.is_dir() else [path]:
+            below = notebook.relative_to(path).parts
+            hidden = any(part.startswith(".") for part in below)
+            written = path.is_dir() and notebook.resolve().is_relative_to(output.resolve())
+            if not (hidden or written):
+                found.setdefault(notebook.resolve(), notebook)
+    tops = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
+    common = os.path.commonpath(tops)
+    return [(path, output / full.relative_to(common).parent) for full, path in found.items()]
+
+
+def run_all(
+    notebooks: Sequence[tuple[Path, Path]],
+    *,
+    texts: Sequence[str],
+    files: Sequence[Path],
+    results: Path | None,
+    limits: Limits,
+    record: Path | None,
+    colab: Path | bool,
+) -> bool:
+    """Execute notebooks one after another, and say what came of each.
+
+    Args:
+        notebooks: Each with its output directory.
+        texts: Parameters as `name=value`, for each of them.
+        files: Files of parameters.
+        results: Where to write the results as JSON.
+        limits: What one may take.
+        record: The JSON file of checks that the notebook writes.
+        colab: As in `run_notebook`.
+
+    Returns:
+        Whether all passed.
+
+    Raises:
+        OSError: If the results can't be written.
+        KeyboardInterrupt: If it was stopped; the results up to there are written.
+    """
+    done: list[Result] = []
+    if results:
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.unlink(missing_ok=True)  # it tells of the run before
+    try:
+        for path, output in notebooks:
+            if len(notebooks) > 1:
+                print(f"\n{path}")
+            started, values, executed = time.monotonic(), dict[str, Any](), None
+            detail = "it was not finished"
+            try:
+                values |= given_parameters(path, files=files, texts=texts)
+                executed = run_notebook(
+                    path,
+                    output=output,
+                    parameters=values,
+                    limits=limits,
+                    record=record,
+                    colab=colab,
+                )
+                detail = ""
+                print(f"Executed notebook: {executed.path}\nReport: {executed.report}")
+            except (UserError, OSError) as error:
+                detail = str(error)
+                print(detail, file=sys.stderr)
+                if isinstance(error, NotebookFailed):
+                    executed, detail = error.executed, detail.rpartition("\n")[0]
+                detail = detail.removeprefix(f"{path} ").removeprefix("failed in ")
+            finally:
+                seconds = time.monotonic() - started
+                done.append(
+                    Result(
+                        notebook=path,
+                        detail=detail,
+                        seconds=seconds,
+                        parameters=values,
+                        executed=executed,
+                    )
+                )
+    finally:
+        if results:
+            write_results(done, results)
+    failed = sum(result.verdict == "failed" for result in done)
+    if len(done) > 1:
+        print()
+        for result in done:
+            detail = f": {result.detail.splitlines()[0]}" if result.detail else ""
+            print(f"{result.verdict} {result.seconds:7.1f} s  {result.notebook}{detail}")
+        print(f"Notebooks: {len(done)}, failed: {failed}")
+    return not failed
+
+
+def write_results(results: Iterable[Result], path: Path) -> None:
+    """Write results as JSON, whole or not at all."""
+    found = [result.to_json() for result in results]
+    top = {
+        "exactrun": __version__,
+        "passed": all(each["verdict"] == "passed" for each in found),
+        "seconds": round(sum(each["seconds"] for each in found), 3),
+        "notebooks": found,
+    }
+    write_whole(path, json.dumps(top, indent=1, ensure_ascii=False) + "\n")
