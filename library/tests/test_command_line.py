@@ -232,7 +232,7 @@ def test_a_missing_extra_is_named_with_what_installs_it(
     fake_module(monkeypatch, "exactrun.notebooks", __path__=[])
     fake_module(monkeypatch, "exactrun.notebooks.commands", add_to=add_to)
     assert command_line.main(["notebook", "run", "a.ipynb"]) == 1
-    said = f'This needs {missing}: it comes with: python -m pip install "exactrun[notebooks]"\n'
+    said = f"This needs {missing}: it comes with: python -m pip install papermill nbconvert ipykernel\n"
     assert capsys.readouterr().err == said
 
 

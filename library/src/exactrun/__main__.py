@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import INSTALL_NOTEBOOKS, UserError
 from .version import __version__
 
 ELSEWHERE = {
@@ -27,7 +27,7 @@ ELSEWHERE = {
 EXTRA = ("papermill", "nbclient", "nbconvert", "nbformat", "ipykernel", "jupyter_client", "psutil")
 """Packages of the extra `notebooks`."""
 
-NOT_INSTALLED = 'it comes with: python -m pip install "exactrun[notebooks]"'
+NOT_INSTALLED = f"it comes with: {INSTALL_NOTEBOOKS}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .errors import UserError
+from .errors import INSTALL_NOTEBOOKS, UserError
 
 if TYPE_CHECKING:
     from .notebooks.execution import Executed
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.option.exactrun:
         return
     if find_spec("papermill") is None:
-        raise pytest.UsageError('--exactrun needs papermill: pip install "exactrun[notebooks]"')
+        raise pytest.UsageError(f"--exactrun needs papermill: {INSTALL_NOTEBOOKS}")
     from .notebooks.settings import read_settings
 
     known: dict[str, NotebookSettings] = {}

@@ -311,7 +311,7 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         found: Manifest = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] > FORMAT:
-            raise UserError(f"{path} is of a newer format: pip install -U exactrun")
+            raise UserError(f"{path} is of a newer format: install a newer release of exactrun")
         if found.pop("sha256") != _fingerprint(found):
             raise ValueError("its fingerprint is another one")
     except (ValueError, KeyError, TypeError) as error:

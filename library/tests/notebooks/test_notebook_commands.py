@@ -207,7 +207,7 @@ def test_without_the_extra_a_sentence_names_it(
     notebook = Case(name="", cells=("1",)).write(tmp_path)
     assert run_command("notebook", "run", notebook, "--output", tmp_path / "out") == 1
     told = capsys.readouterr().err
-    assert told == 'papermill is missing: pip install "exactrun[notebooks]"\n'
+    assert told == "papermill is missing: python -m pip install papermill nbconvert ipykernel\n"
 
 
 VALUES = {

@@ -140,7 +140,7 @@ def test_without_papermill_a_sentence_names_it(run: Pytest) -> None:
     )
     done = run(code=code.format(["--exactrun"]))
     assert done.returncode == 4
-    assert 'ERROR: --exactrun needs papermill: pip install "exactrun[notebooks]"' in done.stderr
+    assert "ERROR: --exactrun needs papermill: python -m pip install papermill" in done.stderr
     assert run(code=code.format([])).returncode == 0
 
 

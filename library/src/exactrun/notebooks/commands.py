@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import INSTALL_NOTEBOOKS, UserError
 from .limits import Limits
 
 Command = Callable[[argparse.Namespace], bool]
@@ -136,7 +136,7 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
             package = (error.name or "exactrun").partition(".")[0]
             if package == "exactrun":
                 raise
-            print(f'{package} is missing: pip install "exactrun[notebooks]"', file=sys.stderr)
+            print(f"{package} is missing: {INSTALL_NOTEBOOKS}", file=sys.stderr)
         except (UserError, KeyboardInterrupt, OSError) as error:
             print(error, file=sys.stderr)
         return trouble
