@@ -41,8 +41,10 @@ def displayed(**data: Any) -> Any:
     return new_output("display_data", data={k.replace("_", "/"): v for k, v in data.items()})
 
 
-def hostile_notebook() -> Any:
+def hostile_notebook(*, attacks: bool = True) -> Any:
     """Return a notebook with every attack in an output, in Markdown and as Markdown's output."""
+    if not attacks:
+        return new_notebook(cells=[new_markdown_cell("# Title"), new_code_cell("x")])
     cells = [new_markdown_cell(f'# Title {TEXT}\n\n## "><b onclick=x>Heading</b>\n\n[x](javascript:1)')]
     for html in MARKUP.values():
         outputs = [displayed(text_html=html), displayed(text_markdown=html)]

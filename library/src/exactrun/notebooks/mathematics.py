@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from html import escape
+from html import escape, unescape
 from xml.etree import ElementTree
 
 LENGTH = 2_000
@@ -57,7 +57,10 @@ def mathml(source: str, *, display: bool) -> str | None:
         return None
     source = re.sub(rf"{ALIGNED}|\\(?:label|tag)\{{[^}}]*\}}|\\(?:nonumber|notag)\b", "", source)
     try:
-        made = ElementTree.fromstring(tex2mathml(source.strip(), as_block=display))
+        found = tex2mathml(source.strip(), as_block=display)
+        # Of HTML's names of characters, XML knows five.
+        found = re.sub(r"&(?!(?:lt|gt|amp|quot|apos);)\w+;", lambda name: unescape(name[0]), found)
+        made = ElementTree.fromstring(found)
     except (MathError, SyntaxError, RecursionError, LookupError, AttributeError, ValueError):
         return None
     for element in made.iter():

@@ -43,9 +43,9 @@ STYLES = (
 """None of them moves a thing out of its place, as margins, positions and transforms do."""
 
 CLASSES = re.compile(
-    r"(?:\s*\b(?:highlight|anchor-link|math|display|alert(?:-\w+)?|[a-z]{1,2}\d?)(?!\S))+\s*"
+    r"(?:\s*\b(?:highlight|anchor-link|dataframe|math|display|alert(?:-\w+)?|[a-z]{1,2}\d?)(?!\S))+\s*"
 )
-"""Those of Pygments, of this page's own Markdown, and of the coloured boxes that tutorials use."""
+"""Those of Pygments, of pandas, of this page's own Markdown, and of the coloured boxes that tutorials use."""
 
 DATA = re.compile(
     r"data:(?:image/(?:png|jpeg|gif|webp|avif|bmp|svg\+xml)|(?:audio|video)/[\w.+-]+)[;,]"
