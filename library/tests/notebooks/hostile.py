@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from report_pages import displayed
 
 AWAY = "https://away.example/"
 SVG = (
@@ -17,18 +18,18 @@ MARKUP = {
     "hidden refresh": f'<!--><meta http-equiv="refresh" content="0;url={AWAY}">-->',
     "script": "<script>window.hit = 1</script><img src=x onerror='window.hit=1'>",
     "form": f'<form action="{AWAY}" id="f"><input name="a"><button>Go on</button></form>',
-    "style": "<style>body { display: none } .verdict { color: red !important }</style><p>styled</p>",
+    "style": "<style>body { display: none } .verdict { color: red !important }</style><p>s</p>",
     "style by import": f"<style>@import url({AWAY}s.css); h1 {{ position: fixed }}</style>",
     "style of an element": f'<p style="position: fixed; top: 0; background: url({AWAY}b)">over</p>',
-    "link": '<a href="java&#10;script:window.hit=1">one</a><a href=" JaVaScRiPt:window.hit=1">two</a>',
-    "data link": '<a href="data:text/html,<script>1</script>">three</a><a href="//away.example">4</a>',
+    "link": '<a href="java&#10;script:window.hit=1">1</a><a href=" JaVaScRiPt:window.hit=1">2</a>',
+    "data link": '<a href="data:text/html,<script>1</script>">3</a><a href="//away.example">4</a>',
     "base": f'<base href="{AWAY}"><a href="next">five</a>',
     "frame": f'<iframe src="{AWAY}"></iframe><iframe srcdoc="<script>1</script>"></iframe>',
     "data frame": '<iframe src="data:text/html,<script>1</script>"></iframe>',
-    "object": f'<object data="{AWAY}"></object><embed src="{AWAY}"><link rel=stylesheet href={AWAY}>',
+    "object": f'<object data="{AWAY}"></object><embed src="{AWAY}"><link rel=icon href={AWAY}>',
     "svg": SVG,
     "math": f'<math><mtext><style><img src="{AWAY}" onerror="window.hit=1"></style></mtext></math>',
-    "noscript": f'<noscript><p title="</noscript><img src={AWAY} onerror=window.hit=1>"></noscript>',
+    "noscript": f'<noscript><p title="</noscript><img src={AWAY} onerror=hit=1>"></noscript>',
     "classes": '<div class="verdict passed" id="cell-id=c0">✔ Passed: all</div>',
     "names": '<img name="body" src="data:image/png;base64,iVBORw0KGgo="><h2 id="notebook">n</h2>',
     "picture": f'<img src="{AWAY}p.png"><video poster="{AWAY}v" src="{AWAY}v"></video>',
@@ -37,15 +38,13 @@ MARKUP = {
 TEXT = "<img src=x onerror=window.hit=1></pre><script>window.hit=1</script>"
 
 
-def displayed(**data: Any) -> Any:
-    return new_output("display_data", data={k.replace("_", "/"): v for k, v in data.items()})
-
-
 def hostile_notebook(*, attacks: bool = True) -> Any:
     """Return a notebook with every attack in an output, in Markdown and as Markdown's output."""
     if not attacks:
         return new_notebook(cells=[new_markdown_cell("# Title"), new_code_cell("x")])
-    cells = [new_markdown_cell(f'# Title {TEXT}\n\n## "><b onclick=x>Heading</b>\n\n[x](javascript:1)')]
+    cells = [
+        new_markdown_cell(f'# Title {TEXT}\n\n## "><b onclick=x>Heading</b>\n\n[x](javascript:1)')
+    ]
     for html in MARKUP.values():
         outputs = [displayed(text_html=html), displayed(text_markdown=html)]
         cells += [new_markdown_cell(html), new_code_cell("show()", outputs=outputs)]

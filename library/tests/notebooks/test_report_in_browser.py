@@ -199,9 +199,7 @@ def test_the_reports_are_those_of_the_runs(browser: Browser, reports: Reports) -
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_hostile_notebook_stays_in_its_page(
-    width: int, browser: Browser, tmp_path: Path
-) -> None:
+def test_a_hostile_notebook_stays_in_its_page(width: int, browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "hostile.ipynb"
     file.write_text(json.dumps(hostile_notebook()), encoding="utf-8")
     page = write_report(file, file.with_suffix(".html"), beside=tmp_path)
@@ -215,8 +213,12 @@ def test_a_hostile_notebook_stays_in_its_page(
         colours.append(browser.ask(look))
     assert colours[0] == colours[1]
     # What a reader may do by mistake, and time for what would happen by itself.
-    browser.ask("document.querySelectorAll('article [onclick], button, summary').forEach(e => e.click())")
-    browser.ask("document.querySelectorAll('a').forEach(a => a.protocol === 'javascript:' && a.click())")
+    browser.ask(
+        "document.querySelectorAll('article [onclick], button, summary').forEach(e => e.click())"
+    )
+    browser.ask(
+        "document.querySelectorAll('a').forEach(a => a.protocol === 'javascript:' && a.click())"
+    )
     time.sleep(1)
     assert browser.ask("location.href") == page.resolve().as_uri()
     assert browser.ask("window.hit") is None

@@ -1,7 +1,9 @@
-"""The cells of a notebook as HTML: nbconvert's, made safe, with mathematics, and of bounded size."""
+"""The cells of a notebook as HTML: nbconvert's, made safe, with mathematics, of bounded size."""
 
 from __future__ import annotations
 
+import re
+import uuid
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,11 +23,13 @@ from .summary import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-PAGE_LIMIT = 11_000_000
-"""Bytes of all cells' HTML; 2 MB more are kept for the one to look at."""
+PAGE_LIMIT = 10_000_000
+RESERVE = 3_000_000
+"""Bytes of all cells' HTML, and of that of the cell to look at."""
 
 FORMULAS = 1_000
-"""That are converted, of a page."""
+MATHEMATICS = 50_000
+"""Formulas that are converted, of a page, and their characters: MathML is ten times as long."""
 
 HEADINGS = 300
 """That the table of contents has."""
@@ -77,14 +81,14 @@ def convert(notebook: NotebookNode, *, beside: Path, look_at: str, whole: str) -
         "look_at": look_at,
         "room": _Room(whole),
     }
-    html, _ = exporter.from_notebook_node(notebook, resources)
+    html, used = exporter.from_notebook_node(notebook, resources)
     page = BeautifulSoup(html, "html.parser")
     _cleaned_up(page)
     _show_mathematics(page)
     contents = _contents(page)
     title = page.select_one(".text_cell h1")
     text = _words(title.extract()) if title else ""
-    return Body(title=text[:300], contents=contents, html=str(page))
+    return Body(title=text[:300], contents=contents, html=used["room"].put_back(str(page)))
 
 
 class _Renderer(IPythonRenderer):
@@ -139,11 +143,11 @@ class _Exporter(HTMLExporter):
 
 
 class _Room:
-    """Says what a page has no room for any more."""
+    """Says what a page has no room for any more, and keeps what need not be read again."""
 
     def __init__(self, whole: str) -> None:
-        self._whole, self._left, self._reserve = whole, PAGE_LIMIT, 2_000_000
-        self._pictures = 0
+        self._whole, self._left, self._reserve = whole, PAGE_LIMIT, RESERVE
+        self._pictures, self._key, self._parts = 0, uuid.uuid4().hex, list[str]()
 
     def picture(self) -> str:
         """Return the id of the next picture."""
@@ -154,16 +158,31 @@ class _Room:
         """Return whether nothing more is to be made."""
         return not looked_at and self._left <= 0
 
-    def take(self, html: str, looked_at: bool) -> str:
-        """Return HTML if there is room for it, or what is left out instead."""
+    def take(self, html: str, looked_at: bool, finished: bool) -> str:
+        """Return HTML if there is room for it, or what is left out instead.
+
+        Args:
+            html: A part of the page.
+            looked_at: Whether it is of the cell to look at, for which room is kept.
+            finished: Whether it holds no markup of the user's. Only a mark is returned for it, in
+                whose place `put_back` puts it: to read megabytes of plain text or of pictures as
+                HTML once more takes long.
+        """
         size = len(html.encode("utf-8", "replace"))
         if looked_at and size <= self._reserve:
             self._reserve -= size
-            return html
-        if size <= self._left:
+        elif size <= self._left:
             self._left -= size
+        else:
+            return self.note()
+        if not finished:
             return html
-        return self.note()
+        self._parts.append(html)
+        return f"{self._key}-{len(self._parts) - 1}-"
+
+    def put_back(self, html: str) -> str:
+        """Return HTML with the finished parts in the place of their marks."""
+        return re.sub(rf"{self._key}-(\d+)-", lambda mark: self._parts[int(mark[1])], html)
 
     def note(self) -> str:
         """Say that something is left out."""
@@ -181,9 +200,11 @@ def _cleaned_up(page: BeautifulSoup) -> None:
         name = str(element["id"])
         if own:
             taken.add(name)
-        elif element.find_parent(class_="output_wrapper") or name.startswith(("cell-id=", "picture-")):
-            del element["id"]
-        elif name in taken and element.name not in ("h1", "h2", "h3", "h4", "h5", "h6"):
+        elif (
+            element.find_parent(class_="output_wrapper")
+            or name.startswith(("cell-id=", "picture-"))
+            or (name in taken and element.name not in ("h1", "h2", "h3", "h4", "h5", "h6"))
+        ):
             del element["id"]
         else:
             count, first = 1, name
@@ -202,8 +223,12 @@ def _cleaned_up(page: BeautifulSoup) -> None:
 
 
 def _show_mathematics(page: BeautifulSoup) -> None:
+    room = MATHEMATICS
     for element in page.select("code.math")[:FORMULAS]:
         source = element.get_text()
+        room -= len(source)
+        if room < 0:
+            return
         made = mathml(source, display="display" in (element.get("class") or []))
         if made is not None:
             formula = BeautifulSoup(made, "html.parser")

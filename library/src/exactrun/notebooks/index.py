@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from bs4 import BeautifulSoup, SoupStrainer
 
+from ..record import MARKS
+
 HEAD_LIMIT = 1_000_000
 """Bytes of a page in which its head must end."""
 
@@ -40,7 +42,10 @@ def _row(directory: Path, path: Path) -> dict[str, Any] | None:
     row["title"] = row["title"] or path.stem
     row["figures"] = _texts(summary.get("figures"))
     checks = summary.get("checks")
-    row["checks"] = [_texts(check) for check in checks] if isinstance(checks, list) else []
+    texts = [_texts(check) for check in checks] if isinstance(checks, list) else []
+    row["checks"] = [
+        c for c in texts if c.keys() >= {"name", "detail"} and c.get("status") in MARKS
+    ]
     fault = _fault(path, summary)
     if fault or row["status"] not in ("passed", "failed"):
         fault = fault or "this page does not say how its run ended"

@@ -16,15 +16,15 @@ PIECES = re.compile(
     re.S,
 )
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
-_TAGS = frozenset(
-    "math menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot"
-    " mrow mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover".split()
-)
-_ATTRIBUTES = frozenset(
-    "accent accentunder columnalign columnspacing depth display displaystyle fence form height"
-    " linethickness lspace mathvariant maxsize minsize movablelimits notation rowspacing rspace"
-    " scriptlevel separator stretchy symmetric voffset width".split()
-)
+_NAMES = """\
+math menclose merror mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow
+mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover"""
+_TAGS = frozenset(_NAMES.split())
+_ATTRIBUTE_NAMES = """\
+accent accentunder columnalign columnspacing depth display displaystyle fence form height
+linethickness lspace mathvariant maxsize minsize movablelimits notation rowspacing rspace
+scriptlevel separator stretchy symmetric voffset width"""
+_ATTRIBUTES = frozenset(_ATTRIBUTE_NAMES.split())
 
 
 def marked(source: str, *, display: bool) -> str:

@@ -69,7 +69,7 @@ def write_report(
     executed = nbformat.v4.reads(notebook.read_text(encoding="utf-8"))
     hide = hide_places(beside, target.parent, Path.cwd())
     outcome = judge(executed, record, problem=problem)
-    look_at = next((cell for cell in executed.cells if cell.get("id") == outcome.cell), {})
+    look_at: Any = next((cell for cell in executed.cells if cell.get("id") == outcome.cell), {})
     times = executed.metadata.get("papermill", {})
     selection = Selection(whole=notebook.name, hide=hide)
     body = convert(
@@ -85,7 +85,9 @@ def write_report(
         "status": outcome.status,
         "verdict": outcome.verdict,
         "detail": hide(shorten(outcome.detail, DETAIL_LIMIT)),
-        "finished": f"{datetime.fromisoformat(end).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if end else "",
+        "finished": f"{datetime.fromisoformat(end).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        if end
+        else "",
         "figures": _hidden(figures_of(record, times), hide),
         "checks": checks,
         "notebook": notebook.name if notebook.parent == target.parent else "",

@@ -14,12 +14,12 @@ from bleach.sanitizer import Cleaner
 from bs4 import BeautifulSoup, Tag
 from soupsieve import SelectorSyntaxError
 
-TAGS = frozenset(
-    "a abbr audio b bdi bdo blockquote br caption center cite code col colgroup dd del details dfn"
-    " div dl dt em figcaption figure font h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre"
-    " progress q s samp section small source span strong sub summary sup table tbody td tfoot th"
-    " thead time tr tt u ul var video wbr".split()
-)
+_NAMES = """\
+a abbr audio b bdi bdo blockquote br caption center cite code col colgroup dd del details dfn
+div dl dt em figcaption figure font h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre progress
+q s samp section small source span strong sub summary sup table tbody td tfoot th thead time tr
+tt u ul var video wbr"""
+TAGS = frozenset(_NAMES.split())
 ATTRIBUTES = {
     "*": {"align", "aria-label", "dir", "hidden", "id", "lang", "style", "title", "valign"},
     "a": {"href", "name"},
@@ -37,7 +37,14 @@ ATTRIBUTES = {
 STYLES = (
     ALLOWED_CSS_PROPERTIES
     | {"background", "border", "border-bottom", "border-left", "border-right", "border-top"}
-    | {"border-style", "border-width", "font-feature-settings", "max-height", "max-width", "min-width"}
+    | {
+        "border-style",
+        "border-width",
+        "font-feature-settings",
+        "max-height",
+        "max-width",
+        "min-width",
+    }
     | {"padding", "padding-bottom", "padding-left", "padding-right", "padding-top", "opacity"}
 ) - {"cursor"}
 """None of them moves a thing out of its place, as margins, positions and transforms do."""
@@ -45,7 +52,7 @@ STYLES = (
 CLASSES = re.compile(
     r"(?:\s*\b(?:highlight|anchor-link|dataframe|math|display|alert(?:-\w+)?|[a-z]{1,2}\d?)(?!\S))+\s*"
 )
-"""Those of Pygments, of pandas, of this page's own Markdown, and of the coloured boxes that tutorials use."""
+"""Those of Pygments, of pandas, of our own Markdown, and of the boxes that tutorials use."""
 
 DATA = re.compile(
     r"data:(?:image/(?:png|jpeg|gif|webp|avif|bmp|svg\+xml)|(?:audio|video)/[\w.+-]+)[;,]"
@@ -59,10 +66,10 @@ WORK = 100_000
 
 _NO_TEXT = "script style template noscript title textarea select button object embed iframe math"
 _OPENS = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
-_CLOSED_BY_OTHERS = frozenset(
-    "area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr"
-    " track wbr".split()
-)
+_ENDLESS = """\
+area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr
+track wbr"""
+_CLOSED_BY_OTHERS = frozenset(_ENDLESS.split())
 
 
 def clean(html: str, *, missing: str) -> str:
@@ -94,7 +101,7 @@ def clean(html: str, *, missing: str) -> str:
     return missing if drawn and not seen else cleaned
 
 
-class _Styles(CSSSanitizer):  # type: ignore[misc]
+class _Styles(CSSSanitizer):
     """Keeps declarations that look nothing up elsewhere."""
 
     def sanitize_css(self, style: str) -> str:

@@ -23,7 +23,9 @@ FORMS = [
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/svg+xml", "image/png", "image/jpeg")
-NEEDS_SCRIPT = re.compile(r"application/(?:javascript|vnd\.(?:plotly|vega|vegalite|bokehjs|holoviews))")
+NEEDS_SCRIPT = re.compile(
+    r"application/(?:javascript|vnd\.(?:plotly|vega|vegalite|bokehjs|holoviews))"
+)
 
 TEXT_LIMIT = 100_000
 COLOURS_LIMIT = 1_000
@@ -82,7 +84,13 @@ class Selection:
                     cells.append(self._text_cell(f"*{left_out:,} cells {self._left_out('are')}*"))
                 if look_at is None or cell.get("id") != look_at:
                     continue
-            made = self._cell(cell, looked_at=cell.get("id") == look_at)
+            looked_at = look_at is not None and cell.get("id") == look_at
+            used = self._raw, self._markup, self._outputs
+            if looked_at:  # it has room, however full the page is
+                self._raw = self._markup = self._outputs = 0
+            made = self._cell(cell, looked_at=looked_at)
+            if looked_at:
+                self._raw, self._markup, self._outputs = used
             cells.append(made | {"id": anchor_of(cell) or f"unnamed-{index}"})
         metadata = {"language_info": {"name": language}} if known else {}
         return from_dict({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
@@ -122,7 +130,13 @@ class Selection:
 
     def _text_cell(self, text: str, kind: str = "markdown") -> dict[str, Any]:
         kind = kind if kind in ("markdown", "raw") else "markdown"
-        return {"cell_type": kind, "id": "left-out", "source": text, "metadata": {}, "attachments": {}}
+        return {
+            "cell_type": kind,
+            "id": "left-out",
+            "source": text,
+            "metadata": {},
+            "attachments": {},
+        }
 
     def _outputs_of(self, outputs: list[Any]) -> list[dict[str, Any]]:
         left = max(min(OUTPUTS_LIMIT, ALL_OUTPUTS_LIMIT - self._outputs), 20)
@@ -164,13 +178,16 @@ class Selection:
             return [_displayed(form, value, _picture_metadata(output, form))]
         if form in ("text/html", "text/markdown"):
             return self._marked_up(form, value, data)
+        if form == "text/latex":
+            value = self._shortened(value, SOURCE_LIMIT)
         return [_displayed(form, self._text(value))]
 
     def _marked_up(self, form: str, value: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         notes = []
         markup = len(_PICTURE_DATA.sub("", value))
-        if markup > MARKUP_LIMIT or len(value) > PICTURE_LIMIT:
-            limit = MARKUP_LIMIT if len(value) - markup < MARKUP_LIMIT else 0
+        most = MARKUP_LIMIT if form == "text/html" else SOURCE_LIMIT
+        if markup > most or len(value) > PICTURE_LIMIT:
+            limit = most if len(value) - markup < most else 0
             rest = f"The rest of this output, {_size(value[limit:])}, {self._left_out()}"
             notes = [self._note(rest)]
             value = value[:limit]
@@ -262,7 +279,8 @@ def _attachments(cell: NotebookNode) -> dict[str, Any]:
     return {
         str(name): {form: code for form, code in forms.items() if isinstance(code, str)}
         for name, forms in cell.get("attachments", {}).items()
-        if isinstance(forms, Mapping) and sum(len(str(code)) for code in forms.values()) <= PICTURE_LIMIT
+        if isinstance(forms, Mapping)
+        and sum(len(str(code)) for code in forms.values()) <= PICTURE_LIMIT
     }
 
 

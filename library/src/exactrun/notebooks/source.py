@@ -39,6 +39,8 @@ def commit_of(notebook: NotebookNode, record: Mapping[str, Any]) -> Commit | Non
         texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
         found = next(filter(None, map(_BADGE.search, texts)), None)
         server, repository = "https://github.com", found[1] if found else ""
-    known = re.fullmatch(r"https://[\w.:-]+", server) and re.fullmatch(r"[\w.-]+/[\w.-]+", repository)
+    known = re.fullmatch(r"https://[\w.:-]+", server) and re.fullmatch(
+        r"[\w.-]+/[\w.-]+", repository
+    )
     address = f"{server}/{repository}/commit/{revision}" if known else ""
     return Commit(revision=revision, address=address, changed=bool(changes))

@@ -145,7 +145,9 @@ def changes(summary: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     return found[:30] + ([f"{more} more"] if more > 0 else [])
 
 
-def longest_cells(notebook: NotebookNode, anchor: Callable[[Any], str]) -> list[tuple[str, str, str]]:
+def longest_cells(
+    notebook: NotebookNode, anchor: Callable[[Any], str]
+) -> list[tuple[str, str, str]]:
     """Return of the three cells that took longest, if over a second, anchor, number and time."""
     took = [
         (cell.metadata.get("papermill", {}).get("duration"), cell)
