@@ -37,6 +37,7 @@ LONG: dict[str, Any] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", LONG)
 def test_what_is_too_long_is_named_in_its_place(kind: str, tmp_path: Path) -> None:
     page = written(tmp_path, new_markdown_cell("# Title"), LONG[kind], new_markdown_cell("The end"))

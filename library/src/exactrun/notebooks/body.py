@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections import defaultdict
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -195,6 +196,7 @@ def _cleaned_up(page: BeautifulSoup) -> None:
         alt = picture.get("alt")
         picture.replace_with(str(alt) if alt else "")
     taken = {"notebook", "contents", "summary", "top"}
+    counts: dict[str, int] = defaultdict(lambda: 1)
     for element in page.find_all(id=True):
         own = "cell" in (element.get("class") or []) or "picture" in (element.get("class") or [])
         name = str(element["id"])
@@ -207,10 +209,10 @@ def _cleaned_up(page: BeautifulSoup) -> None:
         ):
             del element["id"]
         else:
-            count, first = 1, name
+            first = name
             while name in taken:  # two headings of one text would be one place
-                count += 1
-                name = f"{first}-{count}"
+                counts[first] += 1
+                name = f"{first}-{counts[first]}"
             taken.add(name)
             element["id"] = name
     for link in page.select("a.anchor-link"):
