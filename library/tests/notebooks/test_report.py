@@ -123,7 +123,7 @@ def test_the_failing_cell_is_open_and_linked_from_the_top(tmp_path: Path) -> Non
     page = page_of(tmp_path, *FAILED, noted=NOTED)
     assert words(page, ".verdict.failed") == "✖ Failed in cell [1]"
     assert words(page, ".failure") == "ValueError: no <data>"
-    (link,) = page.select("header a")
+    (link,) = page.select("header a[href^='#']")
     (failing,) = (each for each in page.select(".code_cell") if f"#{each['id']}" == link["href"])
     assert failing.select("details[open] .highlight")
     assert words(BeautifulSoup(str(failing), "html.parser"), ".output_error") == "ValueError"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from browser import Browser
+from hostile import hostile_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from exactrun.notebooks import NotebookFailed, run_notebook
-from exactrun.notebooks.report import write_index
+from exactrun.notebooks.report import write_index, write_report
 
 pytestmark = pytest.mark.thorough
 
@@ -194,3 +196,82 @@ def test_the_reports_are_those_of_the_runs(browser: Browser, reports: Reports) -
         assert browser.ask("document.querySelector('h1').textContent") == TITLE
         verdicts[name] = browser.ask("document.querySelector('.verdict').textContent.split(' ')[1]")
     assert verdicts == {"passed": "Passed:", "failed": "Failed"}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_hostile_notebook_stays_in_its_page(width: int, browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "hostile.ipynb"
+    file.write_text(json.dumps(hostile_notebook()), encoding="utf-8")
+    page = write_report(file, file.with_suffix(".html"), beside=tmp_path)
+    plain = tmp_path / "plain.ipynb"
+    plain.write_text(json.dumps(hostile_notebook(attacks=False)), encoding="utf-8")
+    colours = []
+    for each in (write_report(plain, plain.with_suffix(".html"), beside=tmp_path), page):
+        browser.open(each, width=width)
+        look = "['.verdict', 'body', 'h1'].map(s => {const c = getComputedStyle(\
+            document.querySelector(s)); return [c.color, c.display, c.position, c.fontSize]})"
+        colours.append(browser.ask(look))
+    assert colours[0] == colours[1]
+    # What a reader may do by mistake, and time for what would happen by itself.
+    browser.ask(
+        "document.querySelectorAll('article [onclick], button, summary').forEach(e => e.click())"
+    )
+    browser.ask(
+        "document.querySelectorAll('a').forEach(a => a.protocol === 'javascript:' && a.click())"
+    )
+    time.sleep(1)
+    assert browser.ask("location.href") == page.resolve().as_uri()
+    assert browser.ask("window.hit") is None
+    assert browser.ask("document.forms.length + document.scripts.length + frames.length") == 0
+    requested = [seen["request"]["url"] for seen in browser.seen("Network.requestWillBeSent")]
+    assert [url for url in requested if not url.startswith("data:")] == [page.resolve().as_uri()]
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    over = "[...document.querySelectorAll('article *')].filter(e => \
+        ['fixed', 'sticky'].includes(getComputedStyle(e).position)).length"
+    assert browser.ask(over) == 0
+
+
+def test_a_plot_opens_large_and_closes(browser: Browser, reports: Reports) -> None:
+    browser.open(reports.pages["passed"], width=390)
+    width = "document.querySelector('.picture img').getBoundingClientRect().width"
+    small = browser.ask(width)
+    browser.ask("document.querySelector('.picture .open').click()")
+    assert browser.ask(width) > 2 * small
+    browser.picture(reports.pictures / "large.png")
+    browser.ask("document.querySelector('.picture .close').click()")
+    assert browser.ask(width) == small
+
+
+def test_the_contents_can_be_reached_from_everywhere(browser: Browser, reports: Reports) -> None:
+    browser.open(reports.pages["passed"], width=390)
+    browser.ask("scrollTo(0, document.body.scrollHeight)")
+    browser.ask("document.querySelector('.to-contents').click()")
+    top = browser.ask("document.querySelector('nav').getBoundingClientRect().top")
+    assert -1 < top < 844
+    browser.open(reports.pages["passed"], width=1280)
+    browser.ask("scrollTo(0, document.body.scrollHeight)")
+    assert browser.ask("document.querySelector('nav a').getBoundingClientRect().top") > 0
+
+
+def test_the_first_tab_leads_past_the_summary(browser: Browser, reports: Reports) -> None:
+    browser.open(reports.pages["passed"], width=1280)
+    for kind in ("rawKeyDown", "keyUp"):
+        browser("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    assert browser.ask("document.activeElement.textContent") == "Skip to the notebook"
+    assert browser.ask("document.activeElement.getBoundingClientRect().top") > 0
+    names = "[...document.querySelectorAll('a')].filter(a => !a.textContent.trim() && !a.ariaLabel)"
+    assert browser.ask(f"{names}.length") == 0
+    unnamed = "[...document.querySelectorAll('.anchor-link')].filter(a => !a.ariaLabel).length"
+    assert browser.ask(unnamed) == 0
+
+
+def test_mathematics_is_shown_without_a_script(browser: Browser, tmp_path: Path) -> None:
+    pytest.importorskip("docutils")
+    formula = "# Loss\n\n$$\\frac{1}{N} \\sum_i \\log p_\\theta(x_i)$$"
+    notebook = new_notebook(cells=[new_markdown_cell(formula)])
+    nbformat.write(notebook, tmp_path / "math.ipynb")
+    browser.open(
+        write_report(tmp_path / "math.ipynb", tmp_path / "math.html", beside=tmp_path), width=1280
+    )
+    fraction = "document.querySelector('mfrac').getBoundingClientRect()"
+    assert browser.ask(f"{fraction}.height") > 25  # one above the other

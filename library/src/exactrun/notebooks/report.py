@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,24 +12,30 @@ from typing import Any
 from urllib.parse import quote
 
 import nbformat
-from bs4 import BeautifulSoup, SoupStrainer
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from nbconvert import HTMLExporter
-from traitlets.config import Config
 
 from ..errors import UserError
 from ..files import write_whole
 from ..record import MARKS
-from .summary import facts_of, figures_of, judge
+from .body import TEMPLATES, convert
+from .index import rows_of
+from .places import hide_places
+from .shown import Selection, anchor_of
+from .source import commit_of
+from .summary import (
+    DETAIL_LIMIT,
+    changes,
+    checks_of,
+    facts_of,
+    figures_of,
+    judge,
+    longest_cells,
+    shorten,
+)
 
-TEMPLATES = Path(__file__).parent / "templates"
-
-FORMS = [
-    *("text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg"),
-    *("text/latex", "text/plain"),
-]
-"""The first of these that an output has is shown: none needs a script."""
+FIGURES_SHOWN = 20
+"""Columns of figures that an index has."""
 
 
 def write_report(
@@ -38,11 +45,14 @@ def write_report(
     beside: Path,
     record: Mapping[str, Any] = MappingProxyType({}),
     problem: str = "",
+    before: Mapping[str, Any] | None = None,
 ) -> Path:
     """Convert an executed notebook to one HTML page, summary first, with everything inside.
 
-    What would be loaded from elsewhere is left out: scripts, and pictures that lie on the web,
-    such as badges, of which the alt texts stay.
+    What would be loaded from elsewhere, or would run, is left out: scripts, and pictures that lie
+    on the web, such as badges, of which the alt texts stay. The page stays below 15 MB: what does
+    not fit is named in its place, and is whole in the notebook. What the page says first is kept
+    in a small hidden file beside it, so that the next page can tell what changed.
 
     Args:
         notebook: The executed notebook, whole or as far as it came.
@@ -50,52 +60,68 @@ def write_report(
         beside: Directory of the notebook that was executed, where the pictures of its Markdown lie.
         record: What it recorded, for the summary.
         problem: What is wrong although its cells ran.
+        before: What the report of the run before said first; default: what was kept beside it.
 
     Returns:
         The path of the page.
     """
-    executed = nbformat.read(notebook, as_version=4)
-    executed.metadata.pop("widgets", None)  # they need a script; their text form does not
+    # Not `nbformat.read`, which would check every output against a schema: the engine wrote it.
+    executed = nbformat.v4.reads(notebook.read_text(encoding="utf-8"))
+    hide = hide_places(beside, target.parent, Path.cwd())
     outcome = judge(executed, record, problem=problem)
+    look_at: Any = next((cell for cell in executed.cells if cell.get("id") == outcome.cell), {})
     times = executed.metadata.get("papermill", {})
-    exporter = HTMLExporter(
-        template_name="report",
-        extra_template_basedirs=[str(TEMPLATES)],
-        embed_images=True,
-        anchor_link_text="#",
-        config=Config({"NbConvertBase": {"display_data_priority": FORMS}}),
+    selection = Selection(whole=notebook.name, hide=hide)
+    body = convert(
+        selection.of(executed, look_at=outcome.cell),
+        beside=beside,
+        look_at=anchor_of(look_at),
+        whole=notebook.name,
     )
-    files = {"name": notebook.stem, "path": str(beside)}
-    html, _ = exporter.from_notebook_node(executed, {"metadata": files, "look_at": outcome.cell})
-    title, contents, body = _self_contained(html)
     end = times.get("end_time")
+    checks = _hidden(checks_of(record), hide)
+    summary = {
+        "title": body.title or notebook.stem,
+        "status": outcome.status,
+        "verdict": outcome.verdict,
+        "detail": hide(shorten(outcome.detail, DETAIL_LIMIT)),
+        "finished": f"{datetime.fromisoformat(end).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        if end
+        else "",
+        "figures": _hidden(figures_of(record, times), hide),
+        "checks": checks,
+        "notebook": notebook.name if notebook.parent == target.parent else "",
+        "started": times.get("start_time"),
+    }
+    facts = _hidden(facts_of(record), hide)
+    kept = summary | {
+        "settings": dict(each.partition(" = ")[::2] for each in facts.get("Settings", [])),
+        "states": {check["name"]: check["status"] for check in checks},
+    }
+    memory = target.with_name(f".{target.stem}.report.json")
+    before = before if before is not None else _before(memory, kept["started"])
     page = _rendered(
         "report.html.j2",
-        title=title or notebook.stem,
-        outcome=outcome,
-        figures=figures_of(record, times),
-        checks=record.get("checks", []),
-        facts=facts_of(record),
-        finished=f"{datetime.fromisoformat(end).astimezone(UTC):%Y-%m-%d %H:%M} UTC" if end else "",
-        contents=contents,
-        body=Markup(body),  # trusted as far as the notebook's code is
+        title=summary["title"],
+        summary=summary,
+        look_at=anchor_of(look_at),
+        facts=facts,
+        before={"figures": {}, "finished": ""} | dict(before),
+        changes=changes(kept, before) if before else [],
+        longest=longest_cells(executed, anchor_of),
+        notebook=quote(os.path.relpath(notebook, target.parent).replace(os.sep, "/")),
+        commit=commit_of(executed, record),
+        contents=body.contents,
+        body=Markup(body.html),  # made safe by body.py
     )
     write_whole(target, page)
+    write_whole(memory, json.dumps({"now": kept, "before": dict(before)}, ensure_ascii=False))
     return target
 
 
 def read_reports(directory: Path) -> list[dict[str, Any]]:
     """Return what the reports in and below a directory say first, and their files."""
-    reports = []
-    for path in sorted(directory.rglob("*.html")):
-        head = BeautifulSoup(path.read_bytes(), "html.parser", parse_only=SoupStrainer("meta"))
-        summary = head.select_one("meta[name=run-report]")
-        if summary is None:
-            continue
-        file = path.relative_to(directory).as_posix()
-        link = {"file": file, "link": quote(file)}
-        reports.append(json.loads(str(summary["content"])) | link)
-    return reports
+    return rows_of(directory)
 
 
 def write_index(directory: Path) -> Path:
@@ -105,39 +131,40 @@ def write_index(directory: Path) -> Path:
         UserError: If a report is called `index.html`, as that of `index.ipynb` is.
     """
     target = directory / "index.html"
-    reports = read_reports(directory)
+    reports = rows_of(directory)
     if target.name in [report["file"] for report in reports]:
         raise UserError(
             f"{target} is the report of a notebook, and the index of all reports goes by that"
             " name. Rename the notebook."
         )
     names = list(dict.fromkeys(name for report in reports for name in report["figures"]))
-    write_whole(target, _rendered("index.html.j2", title="Reports", reports=reports, names=names))
+    counts = {
+        status: sum(report["status"] == status for report in reports)
+        for status in ("passed", "failed")
+    }
+    content = {"reports": reports, "names": names[:FIGURES_SHOWN], "counts": counts}
+    write_whole(target, _rendered("index.html.j2", title="Reports", **content))
     return target
 
 
-def _self_contained(html: str) -> tuple[str, list[tuple[str, str, str]], str]:
-    """Take the title out of a notebook's HTML, and all that would be loaded from elsewhere.
+def _before(memory: Path, started: Any) -> Mapping[str, Any]:
+    """Return what was kept of the run before this one; nothing if there is none."""
+    try:
+        kept = json.loads(memory.read_text(encoding="utf-8"))
+        # A page of the same run, written again, has the same run before it.
+        found = kept["before" if kept["now"]["started"] == started else "now"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
-    Returns:
-        The title; of each heading its level (`h2` or `h3`), id and text; the rest of the page.
-    """
-    page = BeautifulSoup(html, "html.parser")
-    for element in page.select("script, link, base, object, embed, iframe:not([src^='data:'])"):
-        element.decompose()
-    for picture in page.select("img:not([src^='data:'])"):
-        picture.replace_with(str(picture["alt"]))
-    contents: list[tuple[str, str, str]] = []
-    for heading in page.select(".text_cell h2[id], .text_cell h3[id]"):
-        same = [text for _, _, text in contents].count(heading.get_text().removesuffix("#"))
-        if same:  # two headings of one text would be one place
-            heading["id"] = f"{heading['id']}-{same + 1}"
-            heading.select(".anchor-link")[0]["href"] = f"#{heading['id']}"
-        text = heading.get_text().removesuffix("#")
-        contents.append((heading.name, str(heading["id"]), text))
-    title = page.select_one(".text_cell h1")
-    text = title.extract().get_text().removesuffix("#") if title else ""
-    return text, contents, str(page)
+
+def _hidden(value: Any, hide: Any) -> Any:
+    """Return what was recorded with each text's paths shortened."""
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, Mapping):
+        return {name: _hidden(each, hide) for name, each in value.items()}
+    return [_hidden(each, hide) for each in value] if isinstance(value, list) else value
 
 
 def _rendered(template: str, **content: Any) -> str:

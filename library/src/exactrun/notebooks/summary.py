@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nbformat import NotebookNode
 
 from ..record import MARKS
+
+DETAIL_LIMIT = 10_000
+WORDS_LIMIT = 1_000
+CHECKS_LIMIT = 100
+FIGURES_LIMIT = 50
+FACTS_LIMIT = 200
+"""Characters of what went wrong and of any other text, and how many of each are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +46,16 @@ def judge(notebook: NotebookNode, record: Mapping[str, Any], *, problem: str = "
     """
     noted = notebook.metadata.get("exactrun", {})
     code = [each for each in notebook.cells if each.cell_type == "code" and each.source.strip()]
-    ran = [each for each in code if each.execution_count is not None]
+    ran = [each for each in code if each.get("execution_count") is not None]
     checks = [check["status"] for check in record.get("checks", [])]
     if "failure" in noted:
         cell = noted.get("cell")
-        count = next((each.execution_count for each in code if each.id == cell), None)
-        verdict = f"Failed in cell [{count}]" if count else "Failed"
-        return Outcome(status="failed", verdict=verdict, detail=noted["failure"], cell=cell)
+        count = next((each.get("execution_count") for each in code if each.get("id") == cell), None)
+        verdict = f"Failed in cell [{count}]" if isinstance(count, int) else "Failed"
+        return Outcome(status="failed", verdict=verdict, detail=str(noted["failure"]), cell=cell)
     if not noted.get("passed"):
         verdict = f"Stopped: {len(ran)} of {len(code)} cells executed"
-        return Outcome(status="failed", verdict=verdict, cell=ran[-1].id if ran else None)
+        return Outcome(status="failed", verdict=verdict, cell=ran[-1].get("id") if ran else None)
     if problem or "failed" in checks:
         failed = checks.count("failed")
         verdict = f"{failed} of {len(checks)} checks failed" if failed else "Failed"
@@ -62,25 +69,96 @@ def judge(notebook: NotebookNode, record: Mapping[str, Any], *, problem: str = "
 
 def figures_of(record: Mapping[str, Any], times: Mapping[str, Any]) -> dict[str, str]:
     """Return what one looks at first: the record's figures, and how long the notebook took."""
-    took = {"Whole notebook": duration(times["duration"])} if times.get("duration") else {}
-    return {**record.get("figures", {}), **took}
+    figures = list(record.get("figures", {}).items())[:FIGURES_LIMIT]
+    took = times.get("duration")
+    whole = {"Whole notebook": duration(took)} if isinstance(took, int | float) and took else {}
+    return {shorten(name, 100): shorten(str(value), 200) for name, value in figures} | whole
+
+
+def checks_of(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the checks that were recorded; of too many, those that failed come before others."""
+    checks = list(record.get("checks", []))
+    if len(checks) > CHECKS_LIMIT:
+        checks.sort(key=lambda check: check["status"] != "failed")
+    return [
+        {name: shorten(value, WORDS_LIMIT) for name, value in check.items()}
+        for check in checks[:CHECKS_LIMIT]
+    ]
 
 
 def facts_of(record: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return all else that was recorded, each fact with its name, in words."""
-    return {
-        name.replace("_", " ").capitalize(): _words(value)
-        for name, value in record.items()
-        if name not in ("checks", "figures", "version") and value not in (None, "", {}, [])
-    }
+    facts: dict[str, list[str]] = {}
+    for name, value in list(record.items())[:FACTS_LIMIT]:
+        if name not in ("checks", "figures", "version") and value not in (None, "", {}, []):
+            named = shorten(name, 100).replace("_", " ")
+            facts[named[:1].upper() + named[1:]] = list(_some_words(value, 10 * WORDS_LIMIT))
+    return facts
 
 
-def _words(value: Any) -> list[str]:
+def _some_words(value: Any, room: int) -> Iterator[str]:
+    for words in _words(value):
+        room -= len(words)
+        if room < 0:
+            yield "… the rest is left out"
+            return
+        yield shorten(words, WORDS_LIMIT)
+
+
+def _words(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
-        return [f"{name} = {', '.join(_words(each))}" for name, each in value.items()]
-    if isinstance(value, list):
-        return [" ".join(_words(each)) for each in value]
-    return [f"{value:.6g}" if isinstance(value, float) else str(value) or "empty"]
+        for name, each in value.items():
+            yield f"{name} = {', '.join(_some_words(each, WORDS_LIMIT))}"
+    elif isinstance(value, list):
+        for each in value:
+            yield " ".join(_some_words(each, WORDS_LIMIT))
+    else:
+        yield f"{value:.6g}" if isinstance(value, float) else str(value) or "empty"
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return a text, or its beginning and end with words on how much is left out between."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]} […{len(text) - 2 * half:,} characters are left out…] {text[-half:]}"
+
+
+def changes(summary: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Return in words what changed since the run before, besides its figures.
+
+    Args:
+        summary: What this report says first, with its `settings`.
+        before: The same of the report before.
+    """
+    found = []
+    if summary["status"] != before.get("status"):
+        found.append(f"{before.get('status')} before, {summary['status']} now")
+    for name, kind in (("settings", "setting"), ("states", "check")):
+        old, new = before.get(name) or {}, summary.get(name) or {}
+        found += [
+            f"{kind} {key}: {old.get(key, 'none')} → {new.get(key, 'none')}"
+            for key in dict.fromkeys([*old, *new])
+            if old.get(key) != new.get(key)
+        ]
+    more = len(found) - 30
+    return found[:30] + ([f"{more} more"] if more > 0 else [])
+
+
+def longest_cells(
+    notebook: NotebookNode, anchor: Callable[[Any], str]
+) -> list[tuple[str, str, str]]:
+    """Return of the three cells that took longest, if over a second, anchor, number and time."""
+    took = [
+        (cell.metadata.get("papermill", {}).get("duration"), cell)
+        for cell in notebook.cells
+        if cell.cell_type == "code" and isinstance(cell.get("execution_count"), int)
+    ]
+    long = [(time, cell) for time, cell in took if isinstance(time, int | float) and time >= 1]
+    return [
+        (anchor(cell), f"[{cell.execution_count}]", duration(time))
+        for time, cell in sorted(long, key=lambda each: -each[0])[:3]
+    ]
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:

@@ -1,0 +1,194 @@
+"""HTML that a notebook holds, made safe: nothing runs, loads, submits, or leaves its place."""
+
+from __future__ import annotations
+
+import base64
+import re
+from html import unescape
+from typing import Any
+from xml.etree import ElementTree
+
+import tinycss2
+from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
+from bleach.sanitizer import Cleaner
+from bs4 import BeautifulSoup, Tag
+from soupsieve import SelectorSyntaxError
+
+_NAMES = """\
+a abbr audio b bdi bdo blockquote br caption center cite code col colgroup dd del details dfn
+div dl dt em figcaption figure font h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre progress
+q s samp section small source span strong sub summary sup table tbody td tfoot th thead time tr
+tt u ul var video wbr"""
+TAGS = frozenset(_NAMES.split())
+ATTRIBUTES = {
+    "*": {"align", "aria-label", "dir", "hidden", "id", "lang", "style", "title", "valign"},
+    "a": {"href", "name"},
+    "audio": {"controls", "src"},
+    "details": {"open"},
+    "font": {"color"},
+    "img": {"alt", "height", "src", "width"},
+    "ol": {"start", "type"},
+    "progress": {"max", "value"},
+    "source": {"src"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan", "scope"},
+    "video": {"controls", "height", "src", "width"},
+}
+STYLES = (
+    ALLOWED_CSS_PROPERTIES
+    | {"background", "border", "border-bottom", "border-left", "border-right", "border-top"}
+    | {
+        "border-style",
+        "border-width",
+        "font-feature-settings",
+        "max-height",
+        "max-width",
+        "min-width",
+    }
+    | {"padding", "padding-bottom", "padding-left", "padding-right", "padding-top", "opacity"}
+) - {"cursor"}
+"""None of them moves a thing out of its place, as margins, positions and transforms do."""
+
+CLASSES = re.compile(
+    r"(?:\s*\b(?:highlight|anchor-link|dataframe|math|display|alert(?:-\w+)?|[a-z]{1,2}\d?)(?!\S))+\s*"
+)
+"""Those of Pygments, of pandas, of our own Markdown, and of the boxes that tutorials use."""
+
+DATA = re.compile(
+    r"data:(?:image/(?:png|jpeg|gif|webp|avif|bmp|svg\+xml)|(?:audio|video)/[\w.+-]+)[;,]"
+)
+DEPTH = 200
+"""Elements within one another; the time that cleaning takes grows with the square."""
+
+RULES = 5_000
+WORK = 100_000
+"""Rules of style sheets that are applied, of one output, and elements that are looked at for it."""
+
+_NO_TEXT = "script style template noscript title textarea select button object embed iframe math"
+_OPENS = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_ENDLESS = """\
+area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr
+track wbr"""
+_CLOSED_BY_OTHERS = frozenset(_ENDLESS.split())
+
+
+def clean(html: str, *, missing: str) -> str:
+    """Return HTML of which only what can be shown without a script is left.
+
+    Its style sheets become the styles of the elements that they name, so none reaches the page;
+    an SVG becomes a picture, in which no script runs and nothing is loaded.
+
+    Args:
+        html: A piece of a page.
+        missing: What to say, as HTML, where nothing is left of what a script would have drawn.
+    """
+    if _depth(html) > DEPTH:
+        return missing
+    drawn = bool(re.search(r"<(script|iframe|object|embed)\b", html, re.I))
+    if re.search(rf"<({'|'.join(_NO_TEXT.split())}|svg)\b", html, re.I):
+        html = _without_raw_text(html)
+    css = _Styles(allowed_css_properties=STYLES)
+    # A new one each time, since it keeps what it reads: reports may be written by several threads.
+    cleaner = Cleaner(
+        tags=TAGS,
+        attributes=_allowed,
+        protocols={"http", "https", "mailto", "data"},  # `data` for pictures only: see _allowed
+        strip=True,
+        css_sanitizer=css,
+    )
+    cleaned = str(cleaner.clean(html))
+    seen = re.sub(r"<(?!img|audio|video|hr|progress)[^>]*>", "", cleaned).strip()
+    return missing if drawn and not seen else cleaned
+
+
+class _Styles(CSSSanitizer):
+    """Keeps declarations that look nothing up elsewhere."""
+
+    def sanitize_css(self, style: str) -> str:
+        if re.search(r"url|image-set|image\(|\\|expression", style, re.I):
+            return ""
+        return str(super().sanitize_css(style))
+
+
+def _allowed(tag: str, name: str, value: str) -> bool:
+    if name == "class":
+        return CLASSES.fullmatch(value) is not None
+    if name not in ATTRIBUTES["*"] and name not in ATTRIBUTES.get(tag, ()):
+        return False
+    if name == "src":
+        return DATA.match(value) is not None
+    if name == "href":
+        plain = re.sub(r"[\x00-\x20\x7f-\xa0\s]+", "", unescape(value)).lower()
+        # Bleach takes `javascript:1` for a host with a port.
+        return re.match(r"https?://|mailto:|#|(?![/\\]{2})[^:\\]*$", plain) is not None
+    return True
+
+
+def _depth(html: str) -> int:
+    depth = deepest = 0
+    for found in _OPENS.finditer(html):
+        if found[2].lower() not in _CLOSED_BY_OTHERS:
+            depth += -1 if found[1] else 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def _without_raw_text(html: str) -> str:
+    """Take out elements whose text is none to read, and put the styles where they belong."""
+    html = re.sub(r"<svg\b.*?</svg\s*>", _as_picture, html, flags=re.S | re.I)
+    page = BeautifulSoup(html, "html.parser")
+    sheets = "\n".join(sheet.get_text() for sheet in page.find_all("style"))
+    for element in page.find_all([*_NO_TEXT.split(), "svg"]):
+        if not element.decomposed:
+            element.decompose()
+    if sheets:
+        _apply(sheets, page)
+    return str(page)
+
+
+def _as_picture(svg: re.Match[str]) -> str:
+    text = svg[0]
+    if "<use" in text or re.search(r"<svg[^>]*(?:width: ?0|\bhidden\b)", text):
+        return ""  # symbols for others to use, or one of them: nothing alone
+    if "xmlns=" not in text:
+        text = text.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    try:
+        ElementTree.fromstring(text)
+    except ElementTree.ParseError:
+        return ""  # no picture for a browser, either
+    code = base64.b64encode(text.encode()).decode()
+    return f'<img alt="A drawing" src="data:image/svg+xml;base64,{code}">'
+
+
+def _apply(sheets: str, page: BeautifulSoup) -> None:
+    """Give the declarations of style sheets to the elements that their simple selectors name."""
+    found: dict[int, tuple[Tag, list[str]]] = {}
+    by_id = {str(element["id"]): element for element in page.find_all(id=True)}
+    elements = len(page.find_all(True))
+    work = WORK if _depth(str(page)) < 50 else 0
+    rules = tinycss2.parse_stylesheet(sheets, skip_comments=True, skip_whitespace=True)
+    for rule in rules[:RULES]:
+        if rule.type != "qualified-rule":
+            continue
+        declared = tinycss2.serialize(rule.content).strip(" \n;")
+        for selector in map(str.strip, tinycss2.serialize(rule.prelude).split(",")):
+            if selector.startswith("#") and selector[1:] in by_id:
+                named = [by_id[selector[1:]]]  # thousands of a table's cells are named so
+            elif work > 0:
+                named = _selected(selector, page)
+                work -= elements
+            else:
+                named = []
+            for element in named:
+                found.setdefault(id(element), (element, []))[1].append(declared)
+    for element, styles in found.values():
+        element["style"] = "; ".join([*styles, str(element.get("style", ""))])
+
+
+def _selected(selector: str, page: BeautifulSoup) -> list[Any]:
+    if not re.fullmatch(r"[\w.#*>\s-]{1,200}", selector) or len(selector.split()) > 2:
+        return []
+    try:
+        return list(page.select(selector))
+    except SelectorSyntaxError:
+        return []  # such as a rule for a state that only a browser knows

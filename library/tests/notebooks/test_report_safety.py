@@ -1,0 +1,120 @@
+"""What a notebook holds can't leave its page: attacks, by what is left of them in the page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from hostile import MARKUP, hostile_notebook
+from nbformat.v4 import new_markdown_cell
+from report_pages import output, written
+
+from exactrun.notebooks.report import write_index
+
+KEPT = """\
+<h2>A table</h2><table class="dataframe" border="1"><caption>Sales</caption><thead><tr>
+<th colspan="2">both</th></tr></thead><tbody><tr><th scope="row">a</th><td>1</td></tr></table>
+<ul><li>one<ol><li>two</li></ol></ul><details open><summary>More</summary><p>inside</p></details>
+<pre><code>code()</code></pre><a href="https://x.org/">there</a> <a href="mailto:a@x.org">mail</a>
+<img alt="dot" src="data:image/png;base64,iVBORw0KGgo=">
+<svg width="9" height="9" viewBox="0 0 9 9"><circle r="4"/></svg>"""
+STYLED = """\
+<style type="text/css">#T_1 th { color: gray } #T_1_row0_col0, #T_1_row1_col0 { background-color: \
+yellow; color: red; position: fixed } #T_1 td:hover { color: blue } p { display: none }</style>
+<table id="T_1"><caption>Best</caption><tr><th>a</th><td id="T_1_row0_col0">1</td></tr></table>"""
+
+
+def assert_harmless(page: BeautifulSoup) -> None:
+    body = page.body
+    assert body is not None
+    assert body.select("script, meta, link, base, style, form, input, button, iframe, object") == []
+    assert body.select("embed, svg, textarea, select, noscript, template, foreignobject") == []
+    for element in body.find_all(True):
+        for name, value in element.attrs.items():
+            assert not name.startswith("on"), element
+            if name in ("src", "poster", "srcset", "background"):
+                assert str(value).startswith("data:image/"), element
+            if name == "href":
+                assert re.match(r"https?:|mailto:|#|[\w%./-]*$", str(value)), element
+            if name == "style":
+                assert not re.search("url|position|transform|margin", str(value)), element
+    assert len(page.select("meta[http-equiv]")) == 1
+    policy = str(page.select("meta[http-equiv]")[0]["content"])
+    assert {"default-src 'none'", "form-action 'none'", "base-uri 'none'"} <= set(
+        policy.split("; ")
+    )
+    assert len(page.select("style")) == 1
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/markdown", "cell"])
+def test_no_attack_reaches_the_page(kind: str, tmp_path: Path) -> None:
+    cells = [
+        each
+        for name, html in MARKUP.items()
+        for each in (
+            new_markdown_cell(html) if kind == "cell" else output(html, kind),
+            new_markdown_cell(f"after the {name}"),
+        )
+    ]
+    page = written(tmp_path, *cells)
+    assert_harmless(page)
+    assert len(page.select(".verdict")) == 1
+    assert len(page.select("#notebook")) == 1
+    within = [text.get_text().strip() for text in page.select("article#notebook > .text_cell")]
+    assert [text for text in within if text.startswith("after")] == [
+        f"after the {name}" for name in MARKUP
+    ]
+
+
+def test_nothing_of_a_hostile_notebook_is_more_than_text(tmp_path: Path) -> None:
+    page = written(tmp_path, notebook=hostile_notebook(), name="a <b onclick='x'>&amp;")
+    assert_harmless(page)
+    ids = [str(element["id"]) for element in page.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+    assert "onerror=window.hit=1" in page.select(".failure")[0].get_text()
+
+
+def test_the_index_shows_names_and_titles_as_text(tmp_path: Path) -> None:
+    written(tmp_path, new_markdown_cell("# &lt;script>x&lt;/script>"), name="<img src=x onerror=y>")
+    index = BeautifulSoup(write_index(tmp_path).read_text(encoding="utf-8"), "html.parser")
+    assert_harmless(index)
+    assert index.select("tbody th a")[0].get_text() == "<script>x</script>"
+    assert index.select("small")[0].get_text() == "<img src=x onerror=y>.html"
+
+
+def test_what_people_show_stays(tmp_path: Path) -> None:
+    page = written(tmp_path, output(KEPT))
+    shown = page.select(".output_html")[0]
+    for name in (
+        "h2",
+        "table",
+        "caption",
+        "thead",
+        "th[colspan]",
+        "li ol li",
+        "details[open] summary",
+    ):
+        assert shown.select(name), name
+    assert [link["href"] for link in shown.select("a")] == ["https://x.org/", "mailto:a@x.org"]
+    forms = [str(picture["src"]).partition(";")[0] for picture in shown.select("img")]
+    assert forms == ["data:image/png", "data:image/svg+xml"]
+    assert "code()" in shown.select("pre code")[0].get_text()
+
+
+def test_the_styles_of_an_output_stay_with_its_elements(tmp_path: Path) -> None:
+    page = written(tmp_path, new_markdown_cell("text"), output(STYLED))
+    shown = page.select(".output_html")[0]
+    assert [str(cell["style"]).replace(" ", "") for cell in shown.select("td")] == [
+        "background-color:yellow;color:red;"
+    ]
+    assert shown.select("caption")[0].get_text() == "Best"
+    assert "gray" in str(shown.select("th")[0]["style"])
+    assert "yellow" not in shown.get_text()
+    assert "style" not in page.select(".text_cell p")[0].attrs
+
+
+def test_markup_that_is_too_deep_is_named(tmp_path: Path) -> None:
+    page = written(tmp_path, output("<script></script>" + "<b>" * 50_000 + "x"))
+    assert "page.ipynb has all of it" in page.select(".output_html")[0].get_text()
