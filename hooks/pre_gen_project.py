@@ -24,12 +24,12 @@ DEPENDENCIES = """
     absl absl_py aiohappyeyeballs aiohttp aiosignal apiclient appnope argcomplete ast_serialize
     astunparse attr attrs backcall beautifulsoup4 bleach bs4 certifi cffi charset_normalizer clang
     click colorama colorlog contourpy cryptography cycler dateutil debugpy decorator defusedxml
-    dependency_groups distlib entrypoints exactrun fastjsonschema filelock flatbuffers fonttools
-    frozenlist gast google google_api_core google_api_python_client google_auth google_auth_httplib2
-    google_pasta googleapiclient googleapis_common_protos grpc grpcio h5py httplib2 humanize idna
-    iniconfig ipykernel ipykernel_launcher ipython jedi jinja2 joblib jsonschema
-    jsonschema_specifications jupyter jupyter_client jupyter_core jupyterlab_pygments keras
-    kiwisolver libclang librt markdown markdown_it markdown_it_py markupsafe matplotlib
+    dependency_groups distlib docutils entrypoints exactrun fastjsonschema filelock flatbuffers
+    fonttools frozenlist gast google google_api_core google_api_python_client google_auth
+    google_auth_httplib2 google_pasta googleapiclient googleapis_common_protos grpc grpcio h5py
+    httplib2 humanize idna iniconfig ipykernel ipykernel_launcher ipython jedi jinja2 joblib
+    jsonschema jsonschema_specifications jupyter jupyter_client jupyter_core jupyterlab_pygments
+    keras kiwisolver libclang librt markdown markdown_it markdown_it_py markupsafe matplotlib
     matplotlib_inline mdurl mistune ml_dtypes mlxtend mpl_toolkits multidict mypy mypy_extensions
     mypyc namex nbclient nbconvert nbformat nest_asyncio nox numpy opt_einsum optree packaging
     pandas pandocfilters papermill parso pasta pathspec pexpect pickleshare pil pillow pip

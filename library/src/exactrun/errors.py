@@ -1,8 +1,8 @@
 """The exceptions that are meant for the person at the keyboard."""
 
 INSTALL_NOTEBOOKS = "python -m pip install papermill nbconvert ipykernel"
-"""What brings the packages of the extra `notebooks`; exactrun itself is on no package index yet, and
-who takes its name there is a stranger."""
+"""What brings the packages of the extra `notebooks`; exactrun itself is on no package index yet,
+and who takes its name there is a stranger."""
 
 
 class UserError(Exception):
