@@ -27,6 +27,8 @@ class Case:
         limits: What the run may take.
         parameters: `name=value` texts.
         tagged: Whether a cell is tagged `parameters`.
+        declares: Source of the cell with the parameters.
+        above: Sources of cells above that one.
         kernel: Name of its kernel.
     """
 
@@ -38,6 +40,8 @@ class Case:
     limits: Mapping[str, float] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
     tagged: bool = True
+    declares: str = PARAMETERS
+    above: tuple[str, ...] = ()
     kernel: str = "python3"
 
     def write(self, directory: Path) -> Path:
@@ -45,7 +49,8 @@ class Case:
         tags = {"tags": ["parameters"]} if self.tagged else {}
         cells = [
             new_markdown_cell("# A title"),
-            new_code_cell(PARAMETERS, metadata=tags),
+            *map(new_code_cell, self.above),
+            new_code_cell(self.declares, metadata=tags),
             new_markdown_cell("## The part"),
         ]
         for source in self.cells:
@@ -202,11 +207,6 @@ MORE = [
         name="a cell tagged to be skipped",
         cells=("# tags: skip-execution\n'never-shown'", "1"),
         fault=r"cell 2 of 3 .*: it was not executed",
-    ),
-    Case(
-        name="counted back",
-        cells=("get_ipython().execution_count = 1", "1"),
-        fault="not executed in its turn",
     ),
     Case(
         name="an error that was shown and cleared",

@@ -21,9 +21,10 @@ from papermill.parameterize import parameterize_notebook
 from ..errors import UserError
 from ..files import write_whole
 from . import simulated_colab
-from .engine import Failed, Kernels, execute
+from .engine import Failed, execute
 from .files import load_notebook
-from .limits import NO_LIMITS, Limits
+from .kernels import Kernels
+from .limits import DEFAULT_LIMITS, Limits
 from .parameters import check_parameters
 from .record import read_record
 
@@ -99,7 +100,7 @@ def run_notebook(
     *,
     output: str | Path = "build",
     parameters: Mapping[str, Any] | None = None,
-    limits: Limits = NO_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
     record: str | Path | None = None,
     colab: bool | str | Path = False,
 ) -> Executed:

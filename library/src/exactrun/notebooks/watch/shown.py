@@ -1,0 +1,120 @@
+"""Exceptions that are shown and go no further, as IPython does with those of `%run`.
+
+The result of a cell tells its own exception; one that the notebook handles and shows is no fault.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType
+from typing import Any
+
+from IPython import get_ipython
+from IPython.core import interactiveshell
+from IPython.core.magics import execution
+
+from .noted import after, faults, last, named, own, swallowed
+
+SWALLOWING = ("IPython", "ipykernel", "ipywidgets")
+RUNNING = ("run_code", "run_ast_nodes", "run_cell_async", "run_cell", "_run_cell")
+
+nested: list[Any] = []
+"""Results of nested cells that failed."""
+
+reloaded: set[str] = set()
+"""Modules that %autoreload could not load again, as far as they were noted."""
+
+show = type(get_ipython())._showtraceback
+breaks = sys.breakpointhook
+
+
+def showtraceback(self: Any, kind: type, error: BaseException, lines: Any) -> None:
+    """Show an exception; note it if what shows it is IPython or a widget."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame and frame.f_code.co_name.startswith(("show", "_show")) and not own(frame.f_code):
+        frame = frame.f_back
+    package = frame.f_globals.get("__name__", "").partition(".")[0] if frame else ""
+    if frame and package in SWALLOWING and frame.f_code.co_name not in RUNNING:
+        swallowed.append(named(error))
+    show(self, kind, error, lines)
+
+
+class Result(interactiveshell.ExecutionResult):  # type: ignore[misc]
+    """The failed result of a nested cell, which knows whether somebody asked how it ended."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("success", "error_in_exec", "error_before_exec", "raise_error"):
+            object.__getattribute__(self, "__dict__")["asked"] = True
+        return super().__getattribute__(name)
+
+    def __repr__(self) -> str:
+        asked = vars(self)["asked"]
+        text = str(super().__repr__())
+        vars(self)["asked"] = asked  # to be shown is not to be asked
+        return text
+
+
+def ran(shell: Any, result: Any) -> None:
+    """Note a nested cell that failed; of each cell itself the kernel asks the result."""
+    if result is not None and not result.success:
+        error = result.error_before_exec or result.error_in_exec
+        by_notebook = own(sys._getframe(2).f_code)  # which may ask later, in another cell
+        result.__class__ = Result
+        vars(result).update(asked=False, text=named(error), later=by_notebook)
+        nested.append(result)
+
+
+def unasked(*, later: bool = True) -> list[str]:
+    """Return how nested cells failed whose results nobody asked."""
+    nested[:] = [each for each in nested if not vars(each)["asked"]]
+    return [
+        f"a nested cell failed, and nobody asked its result: {vars(each)['text']}"
+        for each in nested
+        if later or not vars(each)["later"]
+    ]
+
+
+class Profile(execution.profile.Profile):  # type: ignore[misc]
+    """What %prun uses; %prun takes any SystemExit for the end of what it profiles."""
+
+    def runctx(self, *args: Any) -> Any:
+        try:
+            return super().runctx(*args)
+        except SystemExit as end:
+            if end.code:
+                swallowed.append(named(end))
+            raise
+
+
+class Profiling:
+    """The module cProfile, as %prun sees it."""
+
+    Profile = Profile
+
+
+def breakpointhook(*args: Any, **options: Any) -> Any:
+    """Note a breakpoint() instead of waiting for somebody to type."""
+    if os.environ.get("PYTHONBREAKPOINT"):
+        return breaks(*args, **options)
+    faults.append("breakpoint() was called, and nobody is here to debug. Delete it")
+    return None
+
+
+def look_at_autoreload(shell: Any) -> None:
+    """Note modules that %autoreload could not load again: it prints that, and goes on."""
+    hook = getattr(shell.magics_manager.registry.get("AutoreloadMagics"), "_reloader", None)
+    if hook is not None:
+        new = hook.failed.keys() - reloaded
+        reloaded.update(new)
+        swallowed.extend(f"%autoreload could not load {name}: the old code goes on" for name in new)
+
+
+def watch(shell: Any) -> None:
+    """Begin."""
+    kind = type(shell)
+    kind._showtraceback = showtraceback
+    after(kind, "run_cell", ran)
+    execution.profile = Profiling
+    sys.breakpointhook = breakpointhook
+    last.append(unasked)
