@@ -10,6 +10,9 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 TAGS_LINE = "# tags: "
+IMP = "open('imp.py', 'w').write('from importlib import reload')"
+"""What IPython 7's %autoreload lacks on Python 3.12 and later."""
+
 PARAMETERS = "steps = 3\nfast = False\n"
 
 
@@ -309,12 +312,19 @@ MORE = [
     Case(
         name="50 MB of lines",
         cells=("for _ in range(500_000):\n    print('x' * 99)\nprint('the', 'end')",),
-        shows="left out here",
+        shows="xxx\\nthe end",
+        hides="left out",
     ),
     Case(
         name="50 MB in one line",
         cells=("print('x' * 50_000_000)\nprint('the', 'end')",),
         shows="the end",
+        hides="left out",
+    ),
+    Case(
+        name="100 MB of lines",
+        cells=("for _ in range(1_000_000):\n    print('x' * 99)\nprint('the', 'end')",),
+        shows="left out here",
     ),
     Case(
         name="20 MB of exception",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notebook_cases import Case
+from notebook_cases import IMP, Case
 
 LATE = (
     "import asyncio, threading, time\ndef load():\n    time.sleep(1.5)\n    raise OSError('late')\n"
@@ -69,11 +69,12 @@ WRONG = [
         name="%autoreload of a broken module",
         cells=(
             "import os\nopen('broken.py', 'w').write('n = 1')\nos.utime('broken.py', (1, 1))",
+            IMP,
             "%load_ext autoreload\n%autoreload 2\nimport broken",
             "open('broken.py', 'w').write('n = (')",
             "print(broken.n)",
         ),
-        fault="broken.* SyntaxError",
+        fault="autoreload could not load .*broken.py",
     ),
     Case(name="breakpoint() left in", cells=("breakpoint()", "1"), fault=r"breakpoint\(\)"),
     Case(

@@ -53,13 +53,16 @@ def _add_notebook(commands: Any) -> None:
         help="run it as in Colab: on a new simulated machine in here, beside its drive/",
     )
     for name, metavar, text in (
-        ("--limit", "SECONDS", "for everything"),
+        ("--limit", "SECONDS", "for everything; default: %(default)g, 0 for none"),
         ("--cell-limit", "SECONDS", "for one cell"),
         ("--start-limit", "SECONDS", "for the kernel to start; default: %(default)g"),
         ("--memory-limit", "GB", "10⁹ bytes each"),
     ):
-        default = Limits.start if name == "--start-limit" else None
-        run.add_argument(name, type=_positive_number, default=default, metavar=metavar, help=text)
+        default = getattr(
+            Limits, {"--limit": "notebook", "--start-limit": "start"}.get(name, "cell")
+        )
+        kind = _positive_number if default is None or name == "--start-limit" else _limit
+        run.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
     run.add_argument("--quiet", action="store_true", help="name the cells, not what they print")
     run.set_defaults(command=_told(_run))
 
@@ -108,9 +111,10 @@ def _told(command: Command) -> Callable[[argparse.Namespace], int]:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    from .execution import run_notebook
+    from .execution import forget, run_notebook
     from .parameters import parse_parameters
 
+    forget(options.notebook, options.output)  # before a parameter can be refused
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("exactrun.notebooks.cells").setLevel(logging.INFO)
     printed = logging.getLogger("exactrun.notebooks.printed")
@@ -192,6 +196,10 @@ def _compare(options: argparse.Namespace) -> bool:
     differences = compare(first, second)
     print(verdict(differences, first))
     return not any(differences.values())
+
+
+def _limit(text: str) -> float | None:
+    return _positive_number(text) if float(text) else None
 
 
 def _positive_number(text: str) -> float:

@@ -220,6 +220,9 @@ class _StrictClient(PapermillNotebookClient):
             if last:
                 answer = self._ask(cell, end=True, earlier=answer)
         except CellExecutionError as error:
+            shown = [each for each in cell.outputs if each.output_type == "error"]
+            if error.ename == "NoneType" and shown:  # ipykernel 7: what is shown could not be shown
+                raise Failed(_named(shown[-1].ename, shown[-1].evalue)) from error
             raise Failed(_named(error.ename, error.evalue)) from error
         except (CellTimeoutError, DeadKernelError) as error:
             raise Failed(self._end()) from error
@@ -250,8 +253,8 @@ class _StrictClient(PapermillNotebookClient):
             fault = f"the kernel can't say what happened in it: {answer or content}"
             return {"faults": [fault], "swallowed": [], "runs": False}
         found = dict(ast.literal_eval(answer["data"]["text/plain"]))
-        for kind in ("faults", "swallowed") if earlier else ():
-            found[kind] = earlier[kind] + found[kind]
+        for kind in ("faults", "swallowed"):
+            found[kind] = (earlier or {}).get(kind, []) + found[kind]
         return found
 
     def _end_kernel(self) -> None:

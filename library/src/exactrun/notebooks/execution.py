@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,11 @@ import nbformat
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
 
 from ..errors import UserError
 from ..files import write_whole
@@ -119,18 +126,91 @@ def run_notebook(
         colab: Whether to run it as in Colab: on a new simulated machine in this directory, beside
             its `drive/`; True for `colab/` in the output directory.
 
+    What an earlier run left in the output directory goes first, so nobody takes it for this one's.
+
     Raises:
-        UserError: If the notebook or a parameter can't be taken.
+        UserError: If the notebook or a parameter can't be taken, or another run writes there.
         NotebookFailed: If the run did not pass.
         KeyboardInterrupt: If it was stopped, by Ctrl-C or SIGTERM; its report is written.
     """
     notebook, output, started = Path(notebook), Path(output), time.monotonic()
-    values = check_parameters(notebook, parameters or {})
     path = output / notebook.name
     page = path.with_suffix(".html")
-    if path.resolve() == notebook.resolve():
-        raise UserError(f"{notebook} would be overwritten. Choose another directory than {output}.")
-    prepared = load_notebook_node(load_notebook(notebook))
+    with _sigterm_as_interrupt(), _only_run_into(path, notebook):
+        values = check_parameters(notebook, parameters or {})
+        prepared, kernel = _prepared(notebook, values)
+        env, cwd = (
+            _colab(output / "colab" if colab is True else Path(colab)) if colab else ({}, None)
+        )
+        output.mkdir(parents=True, exist_ok=True)
+        record = Path(record) if record is not None else None
+        before = _stamp(record)
+        manager = _AtomicManager(prepared, str(path), progress_bar=False)
+        found: dict[str, Any] = {}
+        problems: list[str] = []
+        written: list[Path] = []
+
+        def done() -> None:
+            passed = prepared.metadata["exactrun"]["passed"]
+            if record is not None and (passed or _stamp(record) != before):
+                try:
+                    found.update(read_record(record))
+                except UserError as error:
+                    problems.append(f"it left no record: {error}")
+            problems.extend(
+                f"the check {check['name']!r} failed: {check['detail']}"
+                for check in found.get("checks", [])
+                if check["status"] == "failed"
+            )
+            manager.notebook_complete()
+            from .report import write_report  # loaded by now, while the kernel started
+
+            problem = "; ".join(problems)
+            written.append(
+                write_report(path, page, beside=notebook.parent, record=found, problem=problem)
+            )
+
+        def executed() -> Executed:
+            seconds = time.monotonic() - started
+            return Executed(
+                notebook=prepared, path=path, report=written[0], record=found, seconds=seconds
+            )
+
+        threading.Thread(target=_load_report, daemon=True).start()
+        try:
+            manager.notebook_start()
+            there = str(cwd or notebook.parent)
+            execute(manager, kernel, limits=limits, cwd=there, env=env, done=done)
+        except Failed as failure:
+            message = f"{notebook} failed in {failure}\nUp to there: {page}"
+            raise NotebookFailed(message, executed()) from failure
+        except KeyboardInterrupt as stop:
+            there = f"\nUp to there: {page}" if written else ""
+            message = f"{notebook} was not finished: {stop or 'stopped by Ctrl-C'}{there}"
+            raise KeyboardInterrupt(message) from stop
+        if problems:
+            message = f"{notebook} ran to its end, but {'; '.join(problems)}\nReport: {page}"
+            raise NotebookFailed(message, executed())
+        return executed()
+
+
+def forget(notebook: Path, output: Path) -> None:
+    """Delete an executed notebook and its page: they tell of the run before.
+
+    Raises:
+        UserError: If another run is writing them at this time.
+    """
+    with _only_run_into(output / notebook.name, notebook):
+        pass
+
+
+def _prepared(notebook: Path, values: Mapping[str, Any]) -> tuple[nbformat.NotebookNode, str]:
+    """Return a notebook with its parameters' values, and the name of its kernel."""
+    prepared = load_notebook(notebook)
+    for each in (prepared, *prepared.cells):  # of an earlier run: papermill builds on them
+        each.metadata.pop("papermill", None)
+    prepared.metadata.pop("exactrun", None)
+    prepared = load_notebook_node(prepared)
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
     if kernel not in Kernels().find_kernel_specs():
         raise UserError(
@@ -139,71 +219,55 @@ def run_notebook(
         )
     if values:
         prepared = parameterize_notebook(prepared, values, kernel_name=kernel, language="python")
-    env, cwd = _colab(output / "colab" if colab is True else Path(colab)) if colab else ({}, None)
-    output.mkdir(parents=True, exist_ok=True)
-    page.unlink(missing_ok=True)  # it tells of the run before
-    record = Path(record) if record is not None else None
-    before = _stamp(record)
-    manager = _AtomicManager(prepared, str(path), progress_bar=False)
-    found: dict[str, Any] = {}
-    problems: list[str] = []
-    written: list[Future[Path]] = []
+    return prepared, kernel
 
-    def report(problem: str) -> Path:
-        from .report import write_report  # here, since loading it takes time, too
 
-        return write_report(path, page, beside=notebook.parent, record=found, problem=problem)
+@contextmanager
+def _only_run_into(path: Path, notebook: Path) -> Iterator[None]:
+    """Hold a place for one run, and delete what the run before left there.
 
-    def done() -> None:
-        manager.notebook_complete()
-        passed = prepared.metadata["exactrun"]["passed"]
-        if record is not None and (passed or _stamp(record) != before):
-            try:
-                found.update(read_record(record))
-            except UserError as error:
-                problems.append(f"it left no record: {error}")
-        problems.extend(
-            f"the check {check['name']!r} failed: {check['detail']}"
-            for check in found.get("checks", [])
-            if check["status"] == "failed"
-        )
-        written.append(beside.submit(report, "; ".join(problems)))
-
-    def executed() -> Executed:
-        seconds = time.monotonic() - started
-        return Executed(
-            notebook=prepared, path=path, report=written[0].result(), record=found, seconds=seconds
-        )
-
-    with _sigterm_as_interrupt(), ThreadPoolExecutor(max_workers=1) as beside:
-        manager.notebook_start()
+    Raises:
+        UserError: If that is the notebook itself, or another run is writing there.
+    """
+    if path.resolve() == notebook.resolve():
+        other = f"Choose another directory than {path.parent}."
+        raise UserError(f"{notebook} would be overwritten. {other}")
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    with Path(tempfile.gettempdir(), f"exactrun-{name}.lock").open("a") as lock:
         try:
-            execute(
-                manager,
-                kernel,
-                limits=limits,
-                cwd=str(cwd or notebook.parent),
-                env=env,
-                done=done,
-            )
-        except Failed as failure:
-            message = f"{notebook} failed in {failure}\nUp to there: {page}"
-            raise NotebookFailed(message, executed()) from failure
-        except KeyboardInterrupt as stop:
-            message = f"{notebook} was not finished: {stop}\nUp to there: {page}"
-            raise KeyboardInterrupt(message) from stop
-        if problems:
-            message = f"{notebook} ran to its end, but {'; '.join(problems)}\nReport: {page}"
-            raise NotebookFailed(message, executed())
-        return executed()
+            if fcntl is not None:  # Windows has none; it refuses to replace a file in use
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{path} is being written by another run. Wait for its end, or choose another"
+                " directory."
+            ) from error
+        for earlier in (path.with_suffix(".html"), path):
+            earlier.unlink(missing_ok=True)
+        yield
+
+
+def _load_report() -> None:
+    """Load what writes the report: half a second in which the kernel starts."""
+    from . import report  # noqa: F401
 
 
 class _AtomicManager(NotebookExecutionManager):
     """Keeps papermill's record of a run; who reads the file never sees half of it."""
 
+    _next_save = 0.0
+
     def save(self, **_: Any) -> None:
-        write_whole(Path(self.output_path), nbformat.writes(self.nb) + "\n")
+        """Write the file, as often as that takes a tenth of the time: outputs may be large."""
+        if (begun := time.monotonic()) >= self._next_save:
+            write_whole(Path(self.output_path), nbformat.writes(self.nb) + "\n")
+            self._next_save = time.monotonic() + 9 * (time.monotonic() - begun)
         self.last_save_time = self.now()
+
+    def notebook_complete(self, **options: Any) -> None:
+        """Write the file for the last time."""
+        self._next_save = 0.0
+        super().notebook_complete(**options)
 
 
 def _colab(directory: Path) -> tuple[dict[str, str], Path]:

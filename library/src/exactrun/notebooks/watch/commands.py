@@ -7,11 +7,13 @@ nothing of what the line does, prints or returns.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -45,16 +47,17 @@ trap '__exactrun_pipe "${PIPESTATUS[*]}" "$_"' DEBUG
 SEVERAL = re.compile(r"[|;&\n]")
 HANDLED = re.compile(r"\|\||\$\?|PIPESTATUS|\bset \+e\b|(\btrue|\bexit 0|[;\s]:)\s*$")
 CONDITION = re.compile(r"\b(if|while|until)\b|(^|\s)! ")
-ANSWERS = set(
-    "grep egrep fgrep zgrep rg diff cmp test [ [[ (( let expr read which command type hash find du"
-    " ls pgrep pidof pkill killall kill mkdir rmdir rm unlink umount timeout".split()
-)
+ANSWERS = {
+    *("grep", "egrep", "fgrep", "zgrep", "rg", "diff", "cmp", "test", "[", "[[", "((", "let"),
+    *("expr", "read", "which", "command", "type", "hash", "find", "du", "ls", "pgrep", "pidof"),
+    *("pkill", "killall", "kill", "mkdir", "rmdir", "rm", "unlink", "umount", "timeout"),
+}
 """Commands that by a low status give an answer, such as `none`, or that all is as it should be."""
 
 STOPS_EARLY = re.compile(r"\|\s*(head|grep\s+-\w*[qm]|sed|awk|less|more|read)\b")
 SIGPIPE, NOT_FOUND, TIMED_OUT = 141, 127, 124
 
-run = interactiveshell.system
+run, calls = interactiveshell.system, subprocess.call
 jobs: list[tuple[Any, Any]] = []
 """Background scripts: the shell, and the process."""
 
@@ -77,9 +80,9 @@ def fault_of(command: str, notes: list[str]) -> str:
     parts = [part.strip() for part in command.split("|")]
     for note in notes:
         if not note.startswith("| "):
-            status, _, part = note.partition(" ")
-            if not is_answer(int(status), part) and not part.startswith(("((", "[[")):
-                return f"`{part}` ended with exit status {status}"
+            first, _, part = note.partition(" ")
+            if not is_answer(int(first), part) and not part.startswith(("((", "[[")):
+                return f"`{part}` ended with exit status {first}"
             continue
         found = [int(each) for each in note[2:].split()]
         known = parts if len(parts) == len(found) else []
@@ -152,15 +155,12 @@ def getoutput(command: str) -> str:
     return str(output, errors="replace")
 
 
-class Subprocess:
-    """The module subprocess, as `system_raw` sees it."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(subprocess, name)
-
-    def call(self, command: str, **options: Any) -> int:
-        """Run a command, and remember it if it fails."""
-        return watched(command, lambda given: subprocess.call(given, **options), lambda s: s)
+def call(command: Any, *args: Any, **options: Any) -> int:
+    """Do what subprocess.call does; remember a command of `system_raw`, which calls that."""
+    if sys._getframe(1).f_code.co_name == "system_raw":
+        status: int = watched(command, lambda line: calls(line, *args, **options), lambda s: s)
+        return status
+    return calls(command, *args, **options)
 
 
 class Os:
@@ -210,10 +210,13 @@ def watch_magics(shell: Any) -> None:
 
 
 def failed_jobs() -> list[str]:
-    """Return how scripts failed that ran in the background; of one with a name, the notebook asks."""
+    """Return how background scripts failed, but for those that the notebook can ask by a name."""
     found = []
     for shell, process in jobs:
-        held = [getattr(each, "async_object", each) for each in shell.user_ns.values()]
+        named = list(shell.user_ns.values())
+        held = [
+            vars(each)["_obj"] if type(each).__name__ == "_AsyncIOProxy" else each for each in named
+        ]
         if process.returncode and not any(each is process for each in held):
             found.append(f"a script under --bg ended with exit status {process.returncode}")
     return found
@@ -227,7 +230,8 @@ def jobs_run() -> bool:
 def watch(shell: Any) -> None:
     """Begin."""
     interactiveshell.system = zmqshell.system = system
-    interactiveshell.getoutput, interactiveshell.subprocess = getoutput, Subprocess()
+    interactiveshell.getoutput = getoutput
+    setattr(subprocess, "call", functools.wraps(calls)(call))  # noqa: B010
     watch_magics(shell)
     last.append(failed_jobs)
     pending.append(jobs_run)

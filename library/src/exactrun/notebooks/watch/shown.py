@@ -12,7 +12,7 @@ from typing import Any
 
 from IPython import get_ipython
 from IPython.core import interactiveshell
-from IPython.core.magics import execution
+from IPython.core.magics import ExecutionMagics
 
 from .noted import after, faults, last, named, own, swallowed
 
@@ -25,11 +25,12 @@ nested: list[Any] = []
 reloaded: set[str] = set()
 """Modules that %autoreload could not load again, as far as they were noted."""
 
-show = type(get_ipython())._showtraceback
+show = get_ipython()._showtraceback
+profile = ExecutionMagics._run_with_profiler
 breaks = sys.breakpointhook
 
 
-def showtraceback(self: Any, kind: type, error: BaseException, lines: Any) -> None:
+def showtraceback(kind: type, error: BaseException, lines: Any) -> None:
     """Show an exception; note it if what shows it is IPython or a widget."""
     frame: FrameType | None = sys._getframe(1)
     while frame and frame.f_code.co_name.startswith(("show", "_show")) and not own(frame.f_code):
@@ -37,10 +38,10 @@ def showtraceback(self: Any, kind: type, error: BaseException, lines: Any) -> No
     package = frame.f_globals.get("__name__", "").partition(".")[0] if frame else ""
     if frame and package in SWALLOWING and frame.f_code.co_name not in RUNNING:
         swallowed.append(named(error))
-    show(self, kind, error, lines)
+    show(kind, error, lines)
 
 
-class Result(interactiveshell.ExecutionResult):  # type: ignore[misc]
+class Result(interactiveshell.ExecutionResult):
     """The failed result of a nested cell, which knows whether somebody asked how it ended."""
 
     def __getattribute__(self, name: str) -> Any:
@@ -51,7 +52,7 @@ class Result(interactiveshell.ExecutionResult):  # type: ignore[misc]
     def __repr__(self) -> str:
         asked = vars(self)["asked"]
         text = str(super().__repr__())
-        vars(self)["asked"] = asked  # to be shown is not to be asked
+        self.asked = asked  # to be shown is not to be asked
         return text
 
 
@@ -75,22 +76,25 @@ def unasked(*, later: bool = True) -> list[str]:
     ]
 
 
-class Profile(execution.profile.Profile):  # type: ignore[misc]
-    """What %prun uses; %prun takes any SystemExit for the end of what it profiles."""
+def run_with_profiler(self: Any, *args: Any) -> Any:
+    """Do what %prun does, and note a sys.exit(1), which %prun takes for a good end."""
+    import cProfile  # here, since few notebooks need it
 
-    def runctx(self, *args: Any) -> Any:
+    run = cProfile.Profile.runctx
+
+    def runctx(self: Any, *args: Any) -> Any:
         try:
-            return super().runctx(*args)
+            return run(self, *args)
         except SystemExit as end:
             if end.code:
                 swallowed.append(named(end))
             raise
 
-
-class Profiling:
-    """The module cProfile, as %prun sees it."""
-
-    Profile = Profile
+    setattr(cProfile.Profile, "runctx", runctx)  # noqa: B010
+    try:
+        return profile(self, *args)
+    finally:
+        setattr(cProfile.Profile, "runctx", run)  # noqa: B010
 
 
 def breakpointhook(*args: Any, **options: Any) -> Any:
@@ -112,9 +116,8 @@ def look_at_autoreload(shell: Any) -> None:
 
 def watch(shell: Any) -> None:
     """Begin."""
-    kind = type(shell)
-    kind._showtraceback = showtraceback
-    after(kind, "run_cell", ran)
-    execution.profile = Profiling
+    shell._showtraceback = showtraceback
+    after(type(shell), "run_cell", ran)
+    ExecutionMagics._run_with_profiler = run_with_profiler
     sys.breakpointhook = breakpointhook
     last.append(unasked)
