@@ -27,6 +27,7 @@ spec = importlib.util.spec_from_file_location(
     submodule_search_locations=[{str(_PACKAGE)!r}])
 sys.modules["exactrun_watch"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["exactrun_watch"])
+sys.modules["exactrun_watch"].watch()
 ''', {{}})"""
 """What a kernel is asked to do first: to import `watch`, also where exactrun is not installed."""
 

@@ -1,4 +1,4 @@
-"""Imported by the kernel, before the first cell: notes what fails there without an exception.
+"""What the kernel begins with, before the first cell: notes what fails without an exception.
 
 Each patch notes, and then does what was there before. What a library does inside is its own matter:
 noted is what the notebook's own code began.
@@ -73,6 +73,3 @@ def watch() -> None:
             tell, ending, os.getpid()
         )  # the first that is registered is the last that is called
     shell.exactrun_take = take
-
-
-watch()

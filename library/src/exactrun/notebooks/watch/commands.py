@@ -33,9 +33,9 @@ __exactrun_notes=$EXACTRUN_NOTES
 unset EXACTRUN_NOTES BASH_ENV
 if [ -n "$EXACTRUN_BASH_ENV" ]; then
   export BASH_ENV="$EXACTRUN_BASH_ENV"
-  unset EXACTRUN_BASH_ENV
   . "$BASH_ENV"
 fi
+unset EXACTRUN_BASH_ENV
 __exactrun_pipe() { case "$1" in *[1-9]*" "*) printf '%s\n' "| $1" >> "$__exactrun_notes";; esac; }
 __exactrun_part() { printf '%s\n' "$1 ${2//$'\n'/ }" >> "$__exactrun_notes"; }
 trap '__exactrun_part "$?" "$BASH_COMMAND" "$_"' ERR

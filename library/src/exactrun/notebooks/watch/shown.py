@@ -10,7 +10,6 @@ import sys
 from types import FrameType
 from typing import Any
 
-from IPython import get_ipython
 from IPython.core import interactiveshell
 from IPython.core.magics import ExecutionMagics
 
@@ -25,20 +24,17 @@ nested: list[Any] = []
 reloaded: set[str] = set()
 """Modules that %autoreload could not load again, as far as they were noted."""
 
-show = get_ipython()._showtraceback
 profile = ExecutionMagics._run_with_profiler
 breaks = sys.breakpointhook
 
 
-def showtraceback(kind: type, error: BaseException, lines: Any) -> None:
-    """Show an exception; note it if what shows it is IPython or a widget."""
-    frame: FrameType | None = sys._getframe(1)
+def is_swallowed() -> bool:
+    """Tell whether who has an exception shown is IPython or a widget, and not the notebook."""
+    frame: FrameType | None = sys._getframe(2)
     while frame and frame.f_code.co_name.startswith(("show", "_show")) and not own(frame.f_code):
         frame = frame.f_back
     package = frame.f_globals.get("__name__", "").partition(".")[0] if frame else ""
-    if frame and package in SWALLOWING and frame.f_code.co_name not in RUNNING:
-        swallowed.append(named(error))
-    show(kind, error, lines)
+    return frame is not None and package in SWALLOWING and frame.f_code.co_name not in RUNNING
 
 
 class Result(interactiveshell.ExecutionResult):
@@ -116,6 +112,13 @@ def look_at_autoreload(shell: Any) -> None:
 
 def watch(shell: Any) -> None:
     """Begin."""
+    show = shell._showtraceback
+
+    def showtraceback(kind: type, error: BaseException, lines: Any) -> None:
+        if is_swallowed():
+            swallowed.append(named(error))
+        show(kind, error, lines)
+
     shell._showtraceback = showtraceback
     after(type(shell), "run_cell", ran)
     ExecutionMagics._run_with_profiler = run_with_profiler
