@@ -104,13 +104,20 @@ def _told(command: Command) -> Callable[[argparse.Namespace], int]:
                 raise
             print(f'{package} is missing: pip install "exactrun[notebooks]"', file=sys.stderr)
         except (UserError, KeyboardInterrupt, OSError) as error:
-            print(error, file=sys.stderr)
+            print(str(error) or "stopped by Ctrl-C", file=sys.stderr)
         return 1
 
     return told
 
 
 def _run(options: argparse.Namespace) -> bool:
+    from .stopping import sigterm_as_interrupt
+
+    with sigterm_as_interrupt():
+        return _run_one(options)
+
+
+def _run_one(options: argparse.Namespace) -> bool:
     from .execution import forget, run_notebook
     from .parameters import parse_parameters
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
@@ -117,12 +118,13 @@ class _StrictClient(PapermillNotebookClient):
         self._cell_ends, self._fault = self._ends, ""
         self._progress, self._outputs = Progress(), Outputs()
         self.mark = uuid.uuid4().hex  # of its processes
+        self._known = set[psutil.Process]()  # processes, before their parents end
         self._ending = Path(tempfile.gettempdir(), f"exactrun-{self.mark}.json")
         self.cell: str | None = None  # id of the one that runs, or ran last
         self.timeout_func, self.on_cell_executed = self._seconds_left, self._note_exit
         self.startup_timeout = math.ceil(min(limits.start, limits.notebook or math.inf))
         self.shell_timeout_interval = 1
-        self.iopub_timeout = 60
+        self.iopub_timeout = 600  # from the end of a cell: it may have printed 10,000 pictures
         self.shutdown_kernel = "immediate"  # what fails; what passes has ended before
 
     def execute(self, *, cwd: str | None, env: Mapping[str, str] | None) -> None:
@@ -135,11 +137,11 @@ class _StrictClient(PapermillNotebookClient):
 
     def close(self) -> None:
         """End the kernel and every process that came of it."""
-        known = processes_of(self.mark)  # while it can be seen whose child each is
+        self._known |= processes_of(self.mark)  # while it can be seen whose child each is
         if self.km is not None:
             self._cleanup_kernel()
         self._ending.unlink(missing_ok=True)
-        for process in end_all(known | processes_of(self.mark)):
+        for process in end_all(self._known | processes_of(self.mark)):
             cells.info("Ended a process that the notebook left: %s", process)
 
     def _start(self, cwd: str | None, env: dict[str, str]) -> None:
@@ -203,7 +205,8 @@ class _StrictClient(PapermillNotebookClient):
         self.nb_man.cell_exception(cell, index)
         reason = str(error) or "stopped by Ctrl-C"
         cause = error.__cause__
-        if not isinstance(cause, CellExecutionError) or cause.ename == "SystemExit":
+        shown = isinstance(cause, CellExecutionError) and cause.ename != "SystemExit"
+        if not shown or "error" not in [each.output_type for each in cell.outputs]:
             # Of others the cell shows a traceback; papermill passes over a SystemExit.
             cell.outputs.append(_as_output(reason))
         raise type(error)(f"{place}: {reason}") from error
@@ -259,6 +262,7 @@ class _StrictClient(PapermillNotebookClient):
 
     def _end_kernel(self) -> None:
         """Have the kernel end, as a program does after its last line."""
+        self._known = processes_of(self.mark)
         wait = min(END_WAIT, max(self._ends - time.monotonic(), 0))
         status = run_sync(end)(self.km, self.kc, wait)
         if status:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -12,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import nbformat
@@ -34,6 +32,7 @@ from .kernels import Kernels
 from .limits import DEFAULT_LIMITS, Limits
 from .parameters import check_parameters
 from .record import read_record
+from .stopping import sigterm_as_interrupt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +135,7 @@ def run_notebook(
     notebook, output, started = Path(notebook), Path(output), time.monotonic()
     path = output / notebook.name
     page = path.with_suffix(".html")
-    with _sigterm_as_interrupt(), _only_run_into(path, notebook):
+    with sigterm_as_interrupt(), _only_run_into(path, notebook):
         values = check_parameters(notebook, parameters or {})
         prepared, kernel = _prepared(notebook, values)
         env, cwd = (
@@ -279,21 +278,3 @@ def _colab(directory: Path) -> tuple[dict[str, str], Path]:
 def _stamp(path: Path | None) -> int | None:
     """Return when a file was written; None if there is none."""
     return path.stat().st_mtime_ns if path is not None and path.exists() else None
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, by which CI and batch systems stop a job, end a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is told of signals
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough: the rest is putting things away
-        raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
