@@ -146,6 +146,13 @@ def test_a_limit_that_is_none_is_a_usage_error(value: str, tmp_path: Path) -> No
     assert (process.returncode, "--limit" in told) == (2, True)
 
 
+@pytest.mark.thorough
+def test_a_limit_of_0_is_none(tmp_path: Path) -> None:
+    process = command(Case(name="", cells=("1",)).write(tmp_path), "--limit", "0")
+    assert process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
 def test_an_output_that_is_a_file_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     process = command(Case(name="", cells=("1",)).write(tmp_path))

@@ -257,10 +257,11 @@ class _AtomicManager(NotebookExecutionManager):
     _next_save = 0.0
 
     def save(self, **_: Any) -> None:
-        """Write the file, as often as that takes a tenth of the time: outputs may be large."""
+        """Write the file; one that takes long, of large outputs, a tenth of the time."""
         if (begun := time.monotonic()) >= self._next_save:
             write_whole(Path(self.output_path), nbformat.writes(self.nb) + "\n")
-            self._next_save = time.monotonic() + 9 * (time.monotonic() - begun)
+            took = time.monotonic() - begun
+            self._next_save = begun + (10 * took if took > 0.5 else 0)
         self.last_save_time = self.now()
 
     def notebook_complete(self, **options: Any) -> None:
