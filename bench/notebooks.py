@@ -1,4 +1,4 @@
-"""Compare ways to run a notebook: what they say of twelve, and how long they take.
+"""Compare ways to run a notebook: what they say of all the tests' cases, and how long they take.
 
 A verdict is right if a notebook that failed is said to have failed, and one that did not is said
 to have passed, with the parameters it was given. `–`: this way takes no parameters. Times are of
@@ -21,7 +21,14 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "library" / "tests" / "notebooks"))
 
-from notebook_cases import MATRIX, Case
+from notebook_cases import MATRIX, MORE, Case
+from right_notebooks import RIGHT
+from wrong_notebooks import WRONG
+
+CASES = [case for case in (*MATRIX, *MORE, *RIGHT, *WRONG) if case.kernel == "python3"]
+"""Notebooks, and what is right to say of each; without those whose kernels are only the tests'."""
+
+FLAGS = {"cell": "--cell-limit", "notebook": "--limit", "memory": "--memory-limit"}
 
 Command = Callable[[Path, Case], list[str]]
 PATIENCE_SECONDS = 60
@@ -32,7 +39,8 @@ LIMITS = {"papermill": 1.0, "papermill and nbconvert": 0.7}
 
 def exactrun(notebook: Path, case: Case) -> list[str]:
     flags = [flag for text in case.parameters for flag in ("-p", text)]
-    limit = ["--cell-limit", f"{case.limits['cell']}"] if "cell" in case.limits else []
+    given = {name: value / (1e9 if name == "memory" else 1) for name, value in case.limits.items()}
+    limit = [text for name, value in given.items() for text in (FLAGS[name], f"{value}")]
     return ["-m", "exactrun", "notebook", "run", notebook.name, "--output", "out", *flags, *limit]
 
 
@@ -96,11 +104,11 @@ def verdict(way: str, case: Case) -> str:
 
 def print_matrix() -> int:
     """Print a row for each notebook; return of how many ours says what is wrong."""
-    print(f"{'':34}" + "".join(f"{way:17}" for way in WAYS))
+    print(f"{'':62}" + "".join(f"{way:17}" for way in WAYS))
     wrong = 0
-    for case in MATRIX:
+    for case in CASES:
         verdicts = [verdict(way, case) for way in WAYS]
-        print(f"{case.name:34}" + "".join(f"{each:17}" for each in verdicts), flush=True)
+        print(f"{case.name:62}" + "".join(f"{each:17}" for each in verdicts), flush=True)
         wrong += not verdicts[0].startswith("✔")
     return wrong
 
@@ -144,13 +152,13 @@ HTML = ["-m", "nbconvert", "--to", "html", "out/case.ipynb"]
 
 
 def main() -> None:
-    """Print both; exit with an error if ours is wrong about one of the twelve."""
+    """Print both; exit with an error if ours is wrong about one of the cases."""
     require_idle()
     wrong = print_matrix()
     print()
     print_times()
     if wrong:
-        sys.exit(f"exactrun is wrong about {wrong} of {len(MATRIX)}.")
+        sys.exit(f"exactrun is wrong about {wrong} of {len(CASES)}.")
 
 
 if __name__ == "__main__":

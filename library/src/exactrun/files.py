@@ -70,11 +70,16 @@ def names_in(directory: Path) -> list[str]:
 def whole_file(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
     """Open a file to be written so that a reader sees the old one or the new one, never half."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open(mode, **options) as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open(mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one that tells
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -146,11 +146,18 @@ def test_a_limit_is_a_flag(flag: tuple[str, ...], fault: str, tmp_path: Path) ->
     assert (process.returncode, fault in told) == (1, True), told
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "soon"])
+@pytest.mark.parametrize("value", ["-1", "soon"])
 def test_a_limit_that_is_none_is_a_usage_error(value: str, tmp_path: Path) -> None:
     process = command(tmp_path / "none.ipynb", "--limit", value)
     _, told = process.communicate(timeout=60)
     assert (process.returncode, "--limit" in told) == (2, True)
+
+
+@pytest.mark.thorough
+def test_a_limit_of_0_is_none(tmp_path: Path) -> None:
+    process = command(Case(name="", cells=("1",)).write(tmp_path), "--limit", "0")
+    assert process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_an_output_that_is_a_file_is_told_in_a_sentence(tmp_path: Path) -> None:

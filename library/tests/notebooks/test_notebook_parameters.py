@@ -11,7 +11,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
 from exactrun.errors import UserError
-from exactrun.notebooks.parameters import declared_parameters, parse_parameters
+from exactrun.notebooks.parameters import (
+    check_parameters,
+    declared_parameters,
+    parse_parameters,
+)
 
 DECLARED = """\
 steps = 3  # @param {type:"integer"}
@@ -88,19 +92,21 @@ def test_a_parameter_that_can_not_be_taken_is_refused(
         parse_parameters(notebook_of(tmp_path), [text])
 
 
-@pytest.mark.parametrize(
-    ("source", "fault"),
-    [
-        ("steps = len('abc')", r"declares steps = len\('abc'\)"),
-        ("%matplotlib inline", "line 1 of the parameters is not Python: .* in other cells"),
-    ],
-)
-def test_parameters_without_a_plain_value_are_refused(
-    tmp_path: Path, source: str, fault: str
-) -> None:
-    path = rewritten(notebook_of(tmp_path), lambda cells: cells[0].update(source=source))
+def test_parameters_that_are_not_python_are_refused(tmp_path: Path) -> None:
+    magic = "%matplotlib inline"
+    path = rewritten(notebook_of(tmp_path), lambda cells: cells[0].update(source=magic))
+    fault = "line 1 of the parameters is not Python: .* in other cells"
     with pytest.raises(UserError, match=fault):
         declared_parameters(path)
+
+
+def test_a_computed_default_is_refused_only_where_a_value_takes_its_place(tmp_path: Path) -> None:
+    source = "steps = len('abc')\nrate = 0.1"
+    path = rewritten(notebook_of(tmp_path), lambda cells: cells[0].update(source=source))
+    assert parse_parameters(path, ["rate=1"]) == {"rate": 1.0}
+    for give in (parse_parameters, lambda path, _: check_parameters(path, {"steps": 1})):
+        with pytest.raises(UserError, match=r"declares steps = len\('abc'\)"):
+            give(path, ["steps=1"])
 
 
 def test_a_form_is_read_as_python_reads_it(tmp_path: Path) -> None:
@@ -137,7 +143,20 @@ def test_a_tagged_cell_that_is_not_code_is_refused(
         declared_parameters(path)
 
 
-@pytest.mark.parametrize(("source", "refused"), [("print(steps)", True), ("pass  # steps", False)])
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        ("print(steps)", True),
+        ("%time\nprint(f'{steps}')", True),
+        ("[steps for _ in 'ab']", True),
+        ("class Model:\n    n = steps", True),
+        ("pass  # steps", False),
+        ("print('steps', dict(steps=1))", False),
+        ("def train():\n    return steps", False),
+        ("for steps in (1, 2):\n    print(steps)", False),
+        ("!echo steps", False),
+    ],
+)
 def test_parameters_below_their_first_use_are_refused(
     tmp_path: Path, source: str, refused: bool
 ) -> None:

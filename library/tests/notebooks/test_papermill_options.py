@@ -17,8 +17,8 @@ from notebook_cases import Case
 from papermill.engines import papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from exactrun.notebooks.engine import Kernels
 from exactrun.notebooks.kernel_faults import kernel_fault
+from exactrun.notebooks.kernels import Kernels
 from exactrun.notebooks.papermill_engine import Engine
 
 ENGINES = ("nbclient", "exactrun")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import nbformat
@@ -12,7 +18,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from exactrun.errors import UserError
-from exactrun.notebooks import NotebookFailed, execution, run_notebook
+from exactrun.notebooks import NotebookFailed, engine, execution, kernels, run_notebook
 from exactrun.notebooks.record import read_record
 
 RECORD_CELL = """\
@@ -169,3 +175,106 @@ def test_a_simulated_colab_is_the_kernels_environment(tmp_path: Path) -> None:
     assert tag
     elsewhere = run_notebook(path, output=tmp_path / "out", colab=tmp_path / "place")
     assert elsewhere.text("c1").startswith(str(tmp_path.resolve() / "place"))
+
+
+@pytest.mark.parametrize("refused", ["a parameter", "a kernel", "no JSON"])
+def test_a_run_that_is_refused_leaves_nothing_of_the_run_before(
+    refused: str, tmp_path: Path
+) -> None:
+    path = notebook_of(tmp_path, "1")
+    page = run_notebook(path, output=tmp_path / "out").report
+    assert page.exists()
+    parameters = {"steps": "many"} if refused == "a parameter" else {}
+    text = path.read_text(encoding="utf-8")
+    if refused == "a kernel":
+        path.write_text(text.replace('"python3"', '"there-is-none"'), encoding="utf-8")
+    elif refused == "no JSON":
+        path.write_text(text[:-9], encoding="utf-8")
+    with pytest.raises(UserError):
+        run_notebook(path, output=tmp_path / "out", parameters=parameters)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_second_run_into_one_place_is_refused_and_leaves_the_first_alone(tmp_path: Path) -> None:
+    path, elsewhere = notebook_of(tmp_path, "import time; time.sleep(2)"), tmp_path / "other"
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(run_notebook, path, output=tmp_path / "out")
+        while not (tmp_path / "out/small.ipynb").exists():
+            time.sleep(0.01)
+        with pytest.raises(UserError, match="is being written by another run"):
+            run_notebook(path, output=tmp_path / "out")
+        run_notebook(path, output=elsewhere)
+        assert first.result().report.exists()
+
+
+def test_what_papermill_noted_of_an_earlier_run_is_no_matter(tmp_path: Path) -> None:
+    path = notebook_of(tmp_path, "print('done')")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["papermill"] = notebook.metadata["exactrun"] = "passed"
+    notebook.cells[0].metadata["papermill"] = None
+    nbformat.write(notebook, path)
+    assert run_notebook(path, output=tmp_path / "out").text("c1") == "done\n"
+
+
+def test_a_display_is_updated_after_streams_before_it_were_joined(tmp_path: Path) -> None:
+    show = (
+        "from IPython.display import display\n"
+        "for n in range(3):\n    print('x' * 70_000, flush=True)\n"
+        "shown = display('first', display_id=True)\nprint('after')"
+    )
+    path = notebook_of(tmp_path, show, "shown.update('second')")
+    outputs = run_notebook(path, output=tmp_path / "out").outputs("c1")
+    kinds = [each.output_type for each in outputs]
+    assert kinds == ["stream", "display_data", "stream"]
+    assert outputs[0].text == ("x" * 70_000 + "\n") * 3
+    assert outputs[1].data["text/plain"] == "'second'"
+
+
+def test_an_exception_that_the_engine_does_not_know_leaves_no_page_that_says_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a fault of our own")
+
+    monkeypatch.setattr(engine._StrictClient, "_end_kernel", fail)
+    with pytest.raises(ZeroDivisionError):
+        run_notebook(notebook_of(tmp_path, "1"), output=tmp_path / "out")
+    page = (tmp_path / "out/small.html").read_text(encoding="utf-8")
+    assert "Passed" not in page
+    assert "a fault of our own" in page
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_disk_that_is_full_leaves_no_half_written_file(tmp_path: Path) -> None:
+    path = notebook_of(tmp_path, "print('x' * 3_000_000)", "1")
+    code = (
+        "import resource, signal, sys\nsys.path[:0] = sys.argv[2].split(':')\n"
+        "from commanded import command\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
+        "sys.exit(command('notebook', 'run', sys.argv[1], '--quiet', '--output', sys.argv[3]))"
+    )
+    paths = ":".join([str(Path(__file__).parent), *sys.path])
+    command = [sys.executable, "-c", code, str(path), paths, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "File too large" in done.stderr
+    assert [each.name for each in (tmp_path / "out").iterdir() if "partial" in each.name] == []
+    assert not (tmp_path / "out/small.html").exists()
+
+
+def test_channels_are_asked_again_though_no_sign_comes() -> None:
+    """Nbclient #312: what wakes who waits for a message may be lost."""
+    asked = []
+
+    async def get_msg(timeout: float | None) -> str:
+        asked.append(timeout)
+        if len(asked) < 3:
+            raise Empty  # a message is there, but nobody was woken
+        return "message"
+
+    assert asyncio.run(kernels.polled(get_msg)()) == "message"
+    assert asked == [1.0, 1.0, 1.0]
+    asked.clear()
+    with pytest.raises(Empty):
+        asyncio.run(kernels.polled(get_msg)(timeout=0))

@@ -14,6 +14,8 @@ import nbformat
 import psutil
 import pytest
 from notebook_cases import MATRIX, MORE, Case
+from right_notebooks import RIGHT
+from wrong_notebooks import WRONG
 
 from exactrun.errors import UserError
 from exactrun.notebooks import Limits, NotebookFailed, run_notebook
@@ -21,6 +23,10 @@ from exactrun.notebooks.parameters import parse_parameters
 
 HANGS = {"notebook": 90.0}
 """The limits of a case that has none: what takes longer than that hangs."""
+
+
+OTHERS = [*MORE, *RIGHT, *WRONG]
+REFERENCE = Path(__file__).parents[3] / "docs" / "verdicts.md"
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def executed(case: Case, place: Path, notebook: Path | None = None) -> UserError
 
 @pytest.mark.parametrize(
     "case",
-    [*MATRIX, *(pytest.param(case, marks=pytest.mark.thorough) for case in MORE)],
+    [*MATRIX, *(pytest.param(case, marks=pytest.mark.thorough) for case in OTHERS)],
     ids=lambda case: case.name,
 )
 def test_verdict(case: Case, place: Path) -> None:
@@ -61,6 +67,18 @@ def test_verdict(case: Case, place: Path) -> None:
         check_what_is_kept(case, place / "out")
     else:
         assert not (place / "out").exists()
+
+
+def test_every_verdict_of_the_reference_is_held_by_a_case() -> None:
+    rows = re.findall(r"^\| (.+?) \| (passes|fails) ", REFERENCE.read_text("utf-8"), re.M)
+    cases = {case.name: case.fault for case in (*MATRIX, *OTHERS)}
+    held = [(name.replace("\\", ""), verdict) for name, verdict in rows]
+    assert len(held) > 50
+    assert [name for name, _ in held if name not in cases] == []
+    wrong = [name for name, verdict in held if (verdict == "passes") != (cases[name] is None)]
+    assert wrong == []
+    named = {name for name, _ in held}
+    assert [case.name for case in (*RIGHT, *WRONG) if case.name not in named] == []
 
 
 def check_what_is_kept(case: Case, output: Path) -> None:
@@ -137,6 +155,8 @@ START = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}'
     ("text", "fault"),
     [
         ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        (r'{"cells": ["\ud800"]}', r"has \ud800, half of a character"),
         ("[]", "is not a notebook of format 4"),
         ('{"nbformat": 4, "nbformat_minor": 5}', "is not a valid notebook at its top"),
         (START + ', "cells": null}', "is not a valid notebook at cells"),
@@ -155,3 +175,14 @@ def test_a_notebook_that_is_invalid_is_refused(place: Path, text: str, fault: st
     path = place / "case.ipynb"
     path.write_text(text, encoding="utf-8")
     assert fault in str(executed(Case(name="", cells=()), place, path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8-sig"])
+def test_another_encoding_is_told_and_utf_8_with_its_mark_is_read(
+    place: Path, encoding: str
+) -> None:
+    case = Case(name="encoded", cells=("print('é')",))
+    path = case.write(place)
+    path.write_text(path.read_text("utf-8").replace("\\u00e9", "é"), encoding=encoding)
+    error = str(executed(case, place, path))
+    assert error == "None" if encoding == "utf-8-sig" else "is not in UTF-8" in error

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import write_whole
 from ..version import __version__
-from .execution import Executed, NotebookFailed, run_notebook
+from .execution import Executed, NotebookFailed, forget, run_notebook
 from .files import find_notebooks
 from .limits import Limits
 from .parameter_files import given_parameters
@@ -128,6 +128,7 @@ def run_all(
             started, values, executed = time.monotonic(), dict[str, Any](), None
             detail = "it was not finished"
             try:
+                forget(path, output)  # what tells of the run before, also if a value is refused
                 values |= given_parameters(path, files=files, texts=texts)
                 executed = run_notebook(
                     path,

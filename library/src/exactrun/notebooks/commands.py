@@ -82,13 +82,16 @@ def _add_notebook(commands: Any) -> None:
         help="run it as in Colab: on a new simulated machine in here, beside its drive/",
     )
     for name, metavar, text in (
-        ("--limit", "SECONDS", "for everything"),
+        ("--limit", "SECONDS", "for everything; default: %(default)g, 0 for none"),
         ("--cell-limit", "SECONDS", "for one cell"),
         ("--start-limit", "SECONDS", "for the kernel to start; default: %(default)g"),
         ("--memory-limit", "GB", "10⁹ bytes each"),
     ):
-        default = Limits.start if name == "--start-limit" else None
-        run.add_argument(name, type=_positive_number, default=default, metavar=metavar, help=text)
+        default = getattr(
+            Limits, {"--limit": "notebook", "--start-limit": "start"}.get(name, "cell")
+        )
+        kind = _positive_number if default is None or name == "--start-limit" else _limit
+        run.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
     run.add_argument("--quiet", action="store_true", help="name the cells, not what they print")
     run.set_defaults(command=_told(_run), parser=run)
 
@@ -138,13 +141,20 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
                 raise
             print(f"{package} is missing: {INSTALL_NOTEBOOKS}", file=sys.stderr)
         except (UserError, KeyboardInterrupt, OSError) as error:
-            print(error, file=sys.stderr)
+            print(str(error) or "stopped by Ctrl-C", file=sys.stderr)
         return trouble
 
     return told
 
 
 def _run(options: argparse.Namespace) -> bool:
+    from .stopping import sigterm_as_interrupt
+
+    with sigterm_as_interrupt():
+        return _run_all(options)
+
+
+def _run_all(options: argparse.Namespace) -> bool:
     from .batch import places, run_all
 
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
@@ -253,6 +263,10 @@ def _compare(options: argparse.Namespace) -> bool:
         different = ", ".join(part for part, each in differences.items() if each)
         print(f"{path} {f'differs in: {different}' if different else 'is equal to the first'}")
     return not any(any(differences.values()) for differences in found)
+
+
+def _limit(text: str) -> float | None:
+    return _positive_number(text) if float(text) else None
 
 
 def _positive_number(text: str) -> float:

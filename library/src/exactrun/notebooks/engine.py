@@ -9,51 +9,34 @@ import logging
 import math
 import os
 import re
-import signal
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 import nbformat
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_core.paths import jupyter_path
+import psutil
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
-from traitlets import default
 
 from .kernel_faults import kernel_fault
+from .kernels import WATCH, Kernels, connect, end, in_words, told_at_end
 from .limits import Limits
+from .outputs import Outputs
 from .processes import MARK, end_all, guarded, memory_of, processes_of
-from .progress import LINE_LIMIT, Progress, cells, collapse, shorten
+from .progress import LINE_LIMIT, Progress, cells, shorten
 
-TEXT_LIMIT = 100_000
-"""Characters kept of one output: what a page can still show."""
+TAKE = "__import__('IPython').get_ipython().exactrun_take(end={end})"
+LAST_WAIT = 3.0
+"""Seconds that what the notebook began, and still runs after the last cell, is given to fail."""
 
-WATCH = f"exec({Path(__file__).with_name('watch.py').read_text(encoding='utf-8')!r}, dict())"
-TAKE = "__import__('IPython').get_ipython().exactrun_take({seconds})"
-LAST_WAIT = 1.0
-"""Seconds that threads which still run after the last cell are given, to end or to fail."""
-
-
-class Kernels(KernelSpecManager):
-    """The kernels that are installed, found without loading ipykernel, which takes 0.2 s."""
-
-    @default("kernel_dirs")
-    def _places(self) -> list[str]:
-        return list(jupyter_path("kernels"))
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """Return how a kernel is started."""
-        directory = Path(self.find_kernel_specs()[kernel_name])
-        if (directory / "kernel.json").exists():
-            return KernelSpec.from_resource_dir(str(directory))
-        return super().get_kernel_spec(kernel_name)
+END_WAIT = 5.0
+"""Seconds in which the kernel has to end by itself; what then still runs is no failure."""
 
 
 class Failed(Exception):
@@ -78,7 +61,7 @@ def execute(
         limits: What the run may take.
         cwd: The kernel's working directory.
         env: The kernel's environment variables, besides those of this process.
-        done: Called when the verdict is noted, before the kernel ends: a second, with TensorFlow.
+        done: Called when the verdict is noted: of what passed, after the kernel ended.
         options: Papermill's own, for its client.
 
     Raises:
@@ -110,36 +93,38 @@ class _StrictClient(PapermillNotebookClient):
         super().__init__(manager, **{"log": silent} | options)
         now = time.monotonic()
         self._limits, self._ends = limits, now + (limits.notebook or math.inf)
-        self._cell_ends, self._count, self._fault = self._ends, 0, ""
-        self._progress, self._errors = Progress(), list[str]()
+        self._cell_ends, self._fault = self._ends, ""
+        self._progress, self._outputs = Progress(), Outputs()
         self.mark = uuid.uuid4().hex  # of its processes
+        self._known = set[psutil.Process]()  # processes, before their parents end
+        self._ending = Path(tempfile.gettempdir(), f"exactrun-{self.mark}.json")
         self.cell: str | None = None  # id of the one that runs, or ran last
         self.timeout_func, self.on_cell_executed = self._seconds_left, self._note_exit
         self.startup_timeout = math.ceil(min(limits.start, limits.notebook or math.inf))
         self.shell_timeout_interval = 1
-        self.iopub_timeout = 60
-        self.shutdown_kernel = "immediate"
+        self.iopub_timeout = 600  # from the end of a cell: it may have printed 10,000 pictures
+        self.shutdown_kernel = "immediate"  # what fails; what passes has ended before
 
     def execute(self, *, cwd: str | None, env: Mapping[str, str] | None) -> None:
-        """Execute the cells."""
+        """Execute the cells, and have the kernel end."""
         try:
             self._execute_cells(cwd, dict(os.environ) | dict(env or {}))
-            self.set_widgets_metadata()
-            self.shutdown_kernel = "graceful"
         except KeyboardInterrupt:
             self._forget()
             raise
 
     def close(self) -> None:
         """End the kernel and every process that came of it."""
-        known = processes_of(self.mark)  # while it can be seen whose child each is
+        self._known |= processes_of(self.mark)  # while it can be seen whose child each is
         if self.km is not None:
             self._cleanup_kernel()
-        for process in end_all(known | processes_of(self.mark)):
+        self._ending.unlink(missing_ok=True)
+        for process in end_all(self._known | processes_of(self.mark)):
             cells.info("Ended a process that the notebook left: %s", process)
 
     def _start(self, cwd: str | None, env: dict[str, str]) -> None:
-        env |= {MARK: self.mark, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # no debugger's warnings
+        env |= {MARK: self.mark, "EXACTRUN_ENDING": str(self._ending)}
+        env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no debugger's warnings
         env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
         if fault := kernel_fault(Kernels(), self.kernel_name, self.nb.metadata):
             raise Failed(f"the notebook {fault}")
@@ -148,35 +133,13 @@ class _StrictClient(PapermillNotebookClient):
             if self.km.has_trait("transport_encryption"):  # or ipykernel 7.4 warns in each run
                 self.km.transport_encryption = "auto"
             self.start_new_kernel(cwd=cwd, env=env)
-            info = self._connect()
-            faults = self._ask(None, WATCH)
+            self.kc, info = run_sync(connect)(self.km, self.startup_timeout)
+            faults = self._ask(None, WATCH)["faults"]
         except (OSError, RuntimeError) as error:
             raise Failed(f"the kernel {self.kernel_name!r} did not start: {error}") from error
         if faults:
             raise Failed("; ".join(faults))
         self.nb.metadata["language_info"] = info["language_info"]
-
-    async def _async_connect(self) -> dict[str, Any]:
-        """Wait until the kernel answers and is heard; return what it says of itself.
-
-        jupyter_client goes on until nothing more is heard, 0.3 s longer; whoever looks at whose
-        answer a message is, as nbclient does, has no need of that.
-        """
-        self.kc = self.km.client()
-        self.kc.start_channels()
-        self.kc.allow_stdin = False
-        ends = time.monotonic() + self.startup_timeout
-        while time.monotonic() < ends:
-            self.kc.kernel_info()
-            with suppress(Empty):
-                answer = await self.kc.shell_channel.get_msg(timeout=1)
-                await self.kc.iopub_channel.get_msg(timeout=0.2)
-                return dict(answer["content"])
-            if not await self.km.is_alive():
-                raise RuntimeError("it died before it answered")
-        raise RuntimeError(f"it did not answer within {self.startup_timeout:g} s")
-
-    _connect = run_sync(_async_connect)
 
     async def _async_forget(self) -> None:
         """End the tasks in whose midst an interrupt came."""
@@ -199,55 +162,95 @@ class _StrictClient(PapermillNotebookClient):
             cells.info(f"{place}: {heading}" if heading else place)
             self.nb_man.cell_start(cell, index)
             self.cell = cell.get("id")
-            self._progress, self._errors = Progress(), []
+            self._progress = Progress()
+            self._outputs.begin_cell()
             try:
                 if number == 1:
                     self._start(cwd, env)
-                self._execute_one(cell, index, wait=LAST_WAIT if number == len(todo) else 0)
+                self._execute_one(cell, index, last=number == len(todo))
             except (Failed, KeyboardInterrupt) as error:
-                self.nb_man.cell_exception(cell, index)
-                reason = str(error) or "stopped by Ctrl-C"
-                cause = error.__cause__
-                if not isinstance(cause, CellExecutionError) or cause.ename == "SystemExit":
-                    # Of others the cell shows a traceback; papermill passes over a SystemExit.
-                    cell.outputs.append(_as_output(reason))
-                under = f" ({heading})" if heading else ""
-                raise type(error)(f"{place}{under}: {reason}") from error
+                self._raise(error, cell, index, f"{place} ({heading})" if heading else place)
             finally:
                 self._progress.end()
+                self._join_outputs(cell, index)
                 self.nb_man.cell_complete(cell, index)
+        if todo:
+            self.set_widgets_metadata()
+            try:
+                self._end_kernel()
+            except Failed as error:
+                self._raise(error, cell, index, f"{place} ({heading})" if heading else place)
 
-    def _execute_one(self, cell: nbformat.NotebookNode, index: int, *, wait: float) -> None:
+    def _raise(
+        self, error: Failed | KeyboardInterrupt, cell: nbformat.NotebookNode, index: int, place: str
+    ) -> None:
+        self.nb_man.cell_exception(cell, index)
+        reason = str(error) or "stopped by Ctrl-C"
+        cause = error.__cause__
+        shown = isinstance(cause, CellExecutionError) and cause.ename != "SystemExit"
+        if not shown or "error" not in [each.output_type for each in cell.outputs]:
+            # Of others the cell shows a traceback; papermill passes over a SystemExit.
+            cell.outputs.append(_as_output(reason))
+        raise type(error)(f"{place}: {reason}") from error
+
+    def _execute_one(self, cell: nbformat.NotebookNode, index: int, *, last: bool) -> None:
         self._cell_ends = min(self._ends, time.monotonic() + (self._limits.cell or math.inf))
         try:
             self.execute_cell(cell, index)
-            faults = self._ask(cell, wait=wait)
+            answer = self._ask(cell)
+            ends = time.monotonic() + LAST_WAIT
+            while last and answer["runs"] and not answer["faults"] and time.monotonic() < ends:
+                time.sleep(0.1)
+                answer = self._ask(cell, earlier=answer)
+            if last:
+                answer = self._ask(cell, end=True, earlier=answer)
         except CellExecutionError as error:
+            shown = [each for each in cell.outputs if each.output_type == "error"]
+            if error.ename == "NoneType" and shown:  # ipykernel 7: what is shown could not be shown
+                raise Failed(_named(shown[-1].ename, shown[-1].evalue)) from error
             raise Failed(_named(error.ename, error.evalue)) from error
         except (CellTimeoutError, DeadKernelError) as error:
             raise Failed(self._end()) from error
+        faults = answer["faults"]
         if "raises-exception" not in cell.metadata.get("tags", []):
-            faults = self._errors + faults
+            faults = answer["swallowed"] + faults
         if self._fault:
             faults.append(self._fault)
-        if (cell.execution_count or 0) <= self._count:
-            faults.append("it was not executed in its turn; is it tagged to be skipped?")
-        self._count = cell.execution_count or 0
+        if cell.execution_count is None:
+            faults.append("it was not executed; is it tagged to be skipped?")
         if faults:
-            raise Failed("; ".join(faults))
+            raise Failed(shorten("; ".join(faults), LINE_LIMIT))
 
     def _ask(
-        self, cell: nbformat.NotebookNode | None, code: str = "", *, wait: float = 0.0
-    ) -> list[str]:
+        self,
+        cell: nbformat.NotebookNode | None,
+        code: str = "",
+        *,
+        end: bool = False,
+        earlier: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Return what went wrong in the kernel since it was asked last, besides exceptions."""
-        message = self.kc.execute(
-            code, silent=True, user_expressions={"faults": TAKE.format(seconds=wait)}
-        )
+        expressions = {"faults": TAKE.format(end=end)}
+        message = self.kc.execute(code, silent=True, user_expressions=expressions)
         content = self.wait_for_reply(message, cell)["content"]
         answer = content.get("user_expressions", {}).get("faults", {})
         if answer.get("status") != "ok":
-            return [f"the kernel can't say what happened in it: {answer or content}"]
-        return list(ast.literal_eval(answer["data"]["text/plain"]))
+            fault = f"the kernel can't say what happened in it: {answer or content}"
+            return {"faults": [fault], "swallowed": [], "runs": False}
+        found = dict(ast.literal_eval(answer["data"]["text/plain"]))
+        for kind in ("faults", "swallowed"):
+            found[kind] = (earlier or {}).get(kind, []) + found[kind]
+        return found
+
+    def _end_kernel(self) -> None:
+        """Have the kernel end, as a program does after its last line."""
+        self._known = processes_of(self.mark)
+        wait = min(END_WAIT, max(self._ends - time.monotonic(), 0))
+        status = run_sync(end)(self.km, self.kc, wait)
+        if status:
+            raise Failed(f"after it, as the kernel was to end, it {in_words(status)}")
+        if faults := told_at_end(self._ending):
+            raise Failed(f"after it, as the kernel ended: {'; '.join(faults)}")
 
     def _note_exit(self, execute_reply: dict[str, Any], **_: Any) -> None:
         payload = execute_reply["content"].get("payload", [])
@@ -261,9 +264,6 @@ class _StrictClient(PapermillNotebookClient):
         if time.monotonic() > self._cell_ends:
             # A flood of messages would keep nbclient from ever looking at the clock.
             raise asyncio.CancelledError
-        if msg["msg_type"] == "error":
-            # %run and widgets swallow an exception that they show, and it may be cleared at once.
-            self._errors.append(_named(msg["content"]["ename"], msg["content"]["evalue"]))
         output = super().process_message(msg, cell, cell_index)
         self._progress.message(msg["msg_type"], msg["content"])
         return output
@@ -271,22 +271,18 @@ class _StrictClient(PapermillNotebookClient):
     def output(
         self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int
     ) -> nbformat.NotebookNode | None:
-        """Add an output; a stream goes on where it stopped, and is kept to a readable size."""
+        """Add an output."""
         made = super().output(outs, msg, display_id, cell_index)
         if made is None:
             return None
         whole = copy.copy(made)  # what papermill writes to its files and its log
-        if made.output_type == "stream":
-            if len(outs) > 1 and outs[-2].get("name") == made.name:
-                outs.pop()
-                outs[-1].text += made.text
-            outs[-1].text = shorten(collapse(outs[-1].text), TEXT_LIMIT)
-        elif made.output_type == "error":
-            made.evalue = shorten(made.evalue, LINE_LIMIT)
-            made.traceback = [shorten(part, TEXT_LIMIT) for part in made.traceback]
-        elif "text/plain" in made.get("data", {}):
-            made.data["text/plain"] = shorten(made.data["text/plain"], TEXT_LIMIT)
+        self._outputs.added(outs, known=display_id is not None)
         return whole
+
+    def _join_outputs(self, cell: nbformat.NotebookNode, index: int) -> None:
+        places = self._outputs.end_cell(cell.outputs)
+        for known in self._display_id_map.values():  # who updates a display finds it by its place
+            known[index] = [places[place] for place in known.get(index, [])]
 
     async def _async_check_alive(self) -> None:
         """Look after the kernel: nbclient does so every second while a cell runs."""
@@ -312,11 +308,7 @@ class _StrictClient(PapermillNotebookClient):
             return f"it took longer than the limit of {limits.cell:g} s for a cell"
         if status is None:
             return f"what it printed did not arrive within {self.iopub_timeout} s"
-        if status < 0:
-            name = signal.Signals(-status).name
-            hint = ", which the system sends when memory runs out" if name == "SIGKILL" else ""
-            return f"the kernel was ended by {name}{hint}"
-        return f"the kernel exited with status {status}, and what follows could not run"
+        return f"the kernel {in_words(status)}, and what follows could not run"
 
 
 def _named(name: str, message: str) -> str:

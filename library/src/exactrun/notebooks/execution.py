@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
+import hashlib
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import nbformat
@@ -18,15 +18,22 @@ from papermill.engines import NotebookExecutionManager
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
 from ..errors import UserError
 from ..files import write_whole
 from . import simulated_colab
-from .engine import Failed, Kernels, execute
+from .engine import Failed, execute
 from .files import load_notebook
 from .kernel_faults import kernel_fault
-from .limits import NO_LIMITS, Limits
+from .kernels import Kernels
+from .limits import DEFAULT_LIMITS, Limits
 from .parameters import check_parameters
 from .record import read_record
+from .stopping import sigterm_as_interrupt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +107,7 @@ def run_notebook(
     *,
     output: str | Path = "build",
     parameters: Mapping[str, Any] | None = None,
-    limits: Limits = NO_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
     record: str | Path | None = None,
     colab: bool | str | Path = False,
 ) -> Executed:
@@ -119,75 +126,67 @@ def run_notebook(
         colab: Whether to run it as in Colab: on a new simulated machine in this directory, beside
             its `drive/`; True for `colab/` in the output directory.
 
+    What an earlier run left in the output directory goes first, so nobody takes it for this one's.
+
     Raises:
-        UserError: If the notebook or a parameter can't be taken.
+        UserError: If the notebook or a parameter can't be taken, or another run writes there.
         NotebookFailed: If the run did not pass.
         KeyboardInterrupt: If it was stopped, by Ctrl-C or SIGTERM; its report is written.
     """
     notebook, output, started = Path(notebook), Path(output), time.monotonic()
-    values = check_parameters(notebook, parameters or {})
     path = output / notebook.name
     page = path.with_suffix(".html")
-    if path.resolve() == notebook.resolve():
-        raise UserError(f"{notebook} would be overwritten. Choose another directory than {output}.")
-    prepared = load_notebook_node(load_notebook(notebook))
-    kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
-    if fault := kernel_fault(Kernels(), kernel, prepared.metadata):
-        raise UserError(f"{notebook} {fault}")
-    if values:
-        prepared = parameterize_notebook(prepared, values, kernel_name=kernel, language="python")
-    env, cwd = _colab(output / "colab" if colab is True else Path(colab)) if colab else ({}, None)
-    output.mkdir(parents=True, exist_ok=True)
-    page.unlink(missing_ok=True)  # it tells of the run before
-    record = Path(record) if record is not None else None
-    before = _stamp(record)
-    manager = _AtomicManager(prepared, str(path), progress_bar=False)
-    found: dict[str, Any] = {}
-    problems: list[str] = []
-    written: list[Future[Path]] = []
-
-    def report(problem: str) -> Path:
-        from .report import write_report  # here, since loading it takes time, too
-
-        return write_report(path, page, beside=notebook.parent, record=found, problem=problem)
-
-    def done() -> None:
-        manager.notebook_complete()
-        passed = prepared.metadata["exactrun"]["passed"]
-        if record is not None and (passed or _stamp(record) != before):
-            try:
-                found.update(read_record(record))
-            except UserError as error:
-                problems.append(f"it left no record: {error}")
-        problems.extend(
-            f"the check {check['name']!r} failed: {check['detail']}"
-            for check in found.get("checks", [])
-            if check["status"] == "failed"
+    with sigterm_as_interrupt(), _only_run_into(path, notebook):
+        values = check_parameters(notebook, parameters or {})
+        prepared, kernel = _prepared(notebook, values)
+        env, cwd = (
+            _colab(output / "colab" if colab is True else Path(colab)) if colab else ({}, None)
         )
-        written.append(beside.submit(report, "; ".join(problems)))
+        output.mkdir(parents=True, exist_ok=True)
+        record = Path(record) if record is not None else None
+        before = _stamp(record)
+        manager = _AtomicManager(prepared, str(path), progress_bar=False)
+        found: dict[str, Any] = {}
+        problems: list[str] = []
+        written: list[Path] = []
 
-    def executed() -> Executed:
-        seconds = time.monotonic() - started
-        return Executed(
-            notebook=prepared, path=path, report=written[0].result(), record=found, seconds=seconds
-        )
-
-    with _sigterm_as_interrupt(), ThreadPoolExecutor(max_workers=1) as beside:
-        manager.notebook_start()
-        try:
-            execute(
-                manager,
-                kernel,
-                limits=limits,
-                cwd=str(cwd or notebook.parent),
-                env=env,
-                done=done,
+        def done() -> None:
+            passed = prepared.metadata["exactrun"]["passed"]
+            if record is not None and (passed or _stamp(record) != before):
+                try:
+                    found.update(read_record(record))
+                except UserError as error:
+                    problems.append(f"it left no record: {error}")
+            problems.extend(
+                f"the check {check['name']!r} failed: {check['detail']}"
+                for check in found.get("checks", [])
+                if check["status"] == "failed"
             )
+            manager.notebook_complete()
+            from .report import write_report  # loaded by now, while the kernel started
+
+            problem = "; ".join(problems)
+            written.append(
+                write_report(path, page, beside=notebook.parent, record=found, problem=problem)
+            )
+
+        def executed() -> Executed:
+            seconds = time.monotonic() - started
+            return Executed(
+                notebook=prepared, path=path, report=written[0], record=found, seconds=seconds
+            )
+
+        threading.Thread(target=_load_report, daemon=True).start()
+        try:
+            manager.notebook_start()
+            there = str(cwd or notebook.parent)
+            execute(manager, kernel, limits=limits, cwd=there, env=env, done=done)
         except Failed as failure:
             message = f"{notebook} failed in {failure}\nUp to there: {page}"
             raise NotebookFailed(message, executed()) from failure
         except KeyboardInterrupt as stop:
-            message = f"{notebook} was not finished: {stop}\nUp to there: {page}"
+            there = f"\nUp to there: {page}" if written else ""
+            message = f"{notebook} was not finished: {stop or 'stopped by Ctrl-C'}{there}"
             raise KeyboardInterrupt(message) from stop
         if problems:
             message = f"{notebook} ran to its end, but {'; '.join(problems)}\nReport: {page}"
@@ -195,12 +194,78 @@ def run_notebook(
         return executed()
 
 
+def forget(notebook: Path, output: Path) -> None:
+    """Delete an executed notebook and its page: they tell of the run before.
+
+    Raises:
+        UserError: If another run is writing them at this time.
+    """
+    with _only_run_into(output / notebook.name, notebook):
+        pass
+
+
+def _prepared(notebook: Path, values: Mapping[str, Any]) -> tuple[nbformat.NotebookNode, str]:
+    """Return a notebook with its parameters' values, and the name of its kernel."""
+    prepared = load_notebook(notebook)
+    for each in (prepared, *prepared.cells):  # of an earlier run: papermill builds on them
+        each.metadata.pop("papermill", None)
+    prepared.metadata.pop("exactrun", None)
+    prepared = load_notebook_node(prepared)
+    kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
+    if fault := kernel_fault(Kernels(), kernel, prepared.metadata):
+        raise UserError(f"{notebook} {fault}")
+    if values:
+        prepared = parameterize_notebook(prepared, values, kernel_name=kernel, language="python")
+    return prepared, kernel
+
+
+@contextmanager
+def _only_run_into(path: Path, notebook: Path) -> Iterator[None]:
+    """Hold a place for one run, and delete what the run before left there.
+
+    Raises:
+        UserError: If that is the notebook itself, or another run is writing there.
+    """
+    if path.resolve() == notebook.resolve():
+        other = f"Choose another directory than {path.parent}."
+        raise UserError(f"{notebook} would be overwritten. {other}")
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    with Path(tempfile.gettempdir(), f"exactrun-{name}.lock").open("a") as lock:
+        try:
+            if fcntl is not None:  # Windows has none; it refuses to replace a file in use
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{path} is being written by another run. Wait for its end, or choose another"
+                " directory."
+            ) from error
+        for earlier in (path.with_suffix(".html"), path):
+            earlier.unlink(missing_ok=True)
+        yield
+
+
+def _load_report() -> None:
+    """Load what writes the report: half a second in which the kernel starts."""
+    from . import report  # noqa: F401
+
+
 class _AtomicManager(NotebookExecutionManager):
     """Keeps papermill's record of a run; who reads the file never sees half of it."""
 
+    _next_save = 0.0
+
     def save(self, **_: Any) -> None:
-        write_whole(Path(self.output_path), nbformat.writes(self.nb) + "\n")
+        """Write the file; one that takes long, of large outputs, a tenth of the time."""
+        if (begun := time.monotonic()) >= self._next_save:
+            write_whole(Path(self.output_path), nbformat.writes(self.nb) + "\n")
+            took = time.monotonic() - begun
+            self._next_save = begun + (10 * took if took > 0.5 else 0)
         self.last_save_time = self.now()
+
+    def notebook_complete(self, **options: Any) -> None:
+        """Write the file for the last time."""
+        self._next_save = 0.0
+        super().notebook_complete(**options)
 
 
 def _colab(directory: Path) -> tuple[dict[str, str], Path]:
@@ -212,21 +277,3 @@ def _colab(directory: Path) -> tuple[dict[str, str], Path]:
 def _stamp(path: Path | None) -> int | None:
     """Return when a file was written; None if there is none."""
     return path.stat().st_mtime_ns if path is not None and path.exists() else None
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, by which CI and batch systems stop a job, end a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread is told of signals
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough: the rest is putting things away
-        raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

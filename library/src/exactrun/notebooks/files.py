@@ -28,10 +28,21 @@ def read_notebook(path: Path) -> Json:
         UserError: If there is none, or it is not valid; cells without ids are no reason.
     """
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook = json.loads(path.read_text(encoding="utf-8-sig"))
+        json.dumps(notebook, ensure_ascii=False).encode()
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}. Check the path.") from error
-    except ValueError as error:
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not in UTF-8, as notebooks are: byte {error.start} is of another encoding."
+            " Save it again with Jupyter."
+        ) from error
+    except UnicodeEncodeError as error:
+        code = f"\\u{ord(error.object[error.start]):04x}"
+        raise UserError(
+            f"{path} has {code}, half of a character, in a text. Delete it, or write both halves."
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not JSON: {error}. Resolve what a merge left, or save it with Jupyter."
         ) from error

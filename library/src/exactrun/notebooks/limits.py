@@ -11,15 +11,15 @@ class Limits:
 
     Attributes:
         cell: Seconds for one cell.
-        notebook: Seconds for everything, start-up included.
+        notebook: Seconds for everything, start-up included: what hangs is ended.
         start: Seconds for the kernel to start.
         memory: Bytes for the kernel and its children together, looked at every second.
     """
 
     cell: float | None = None
-    notebook: float | None = None
+    notebook: float | None = 3600.0
     start: float = 60.0
     memory: float | None = None
 
 
-NO_LIMITS = Limits()
+DEFAULT_LIMITS = Limits()

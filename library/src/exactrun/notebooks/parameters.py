@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import difflib
-import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,20 @@ from ..errors import UserError
 from .files import load_notebook
 
 
+@dataclass(frozen=True)
+class Computed:
+    """The value of a parameter that is known only when the notebook runs: its source."""
+
+    source: str
+
+
 def declared_parameters(notebook: Path) -> dict[str, Any]:
-    """Return a notebook's parameters and their own values.
+    """Return a notebook's parameters and their own values, of which some may be `Computed`.
 
     Raises:
-        UserError: If a value is not a literal; or if given ones would come too late or too early
-            to count, since not exactly one cell, of code, is tagged `parameters`, or its names are
-            used above it. Papermill would go on, with the notebook's own values.
+        UserError: If given values would come too late or too early to count, since not exactly one
+            cell, of code, is tagged `parameters`, or its names are used above it. Papermill would
+            go on, with the notebook's own values.
     """
     cells = load_notebook(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
@@ -41,7 +49,7 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
             f"{notebook}: line {error.lineno} of the parameters is not Python: {error.msg}. Keep"
             " commands and magics in other cells."
         ) from error
-    values = {}
+    values: dict[str, Any] = {}
     for statement in statements:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
@@ -52,20 +60,39 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
                 continue
         try:
             values[name] = ast.literal_eval(value)
-        except ValueError as error:
-            raise UserError(
-                f"{notebook} declares {name} = {ast.unparse(value)}; a parameter needs a plain"
-                " value, such as 3, 0.5, True or 'text'."
-            ) from error
+        except ValueError:
+            values[name] = Computed(ast.unparse(value))
     above = cells[: cells.index(tagged[0])]
-    code = "\n".join(cell.source for cell in above if cell.cell_type == "code")
-    early = values.keys() & set(re.findall(r"\w+", re.sub(r"#.*", "", code)))
+    early = values.keys() & _used_at_once(cell.source for cell in above if cell.cell_type == "code")
     if early:
         raise UserError(
             f"{notebook} uses {', '.join(sorted(early))} above the cell tagged 'parameters', where"
             " a given value does not reach. Move that cell up."
         )
     return values
+
+
+def _used_at_once(sources: Iterable[str]) -> set[str]:
+    """Return the names that cells use as they run, and that are not of their own making.
+
+    What the body of a function uses, it uses when it is called. A magic or a command is no Python,
+    and left out.
+    """
+    used, made = set[str](), set[str]()
+    for source in sources:
+        lines = [
+            "" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n")
+        ]
+        with suppress(SyntaxError):  # the notebook will tell
+            todo: list[ast.AST] = [ast.parse("\n".join(lines))]
+            while todo:
+                node = todo.pop()
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                    continue
+                todo += ast.iter_child_nodes(node)
+                if isinstance(node, ast.Name):
+                    (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
+    return used - made
 
 
 def parse_parameters(notebook: Path, texts: Iterable[str]) -> dict[str, Any]:
@@ -117,6 +144,11 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str,
 def _known(notebook: Path, name: str, declared: Mapping[str, Any]) -> None:
     if name not in declared:
         raise UserError(f"{notebook} has no parameter {name}.{nearest(name, declared)}")
+    if isinstance(value := declared[name], Computed):
+        raise UserError(
+            f"{notebook} declares {name} = {value.source}; to be given another value, a parameter"
+            " needs a plain one, such as 3, 0.5, True or 'text'."
+        )
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -24,13 +24,20 @@ def processes_of(run: str) -> set[psutil.Process]:
 
 
 def memory_of(run: str) -> int:
-    """Return the bytes of memory that the processes of a run hold together, shared ones once."""
-    used = 0
+    """Return the bytes of memory that the processes of a run hold together, shared ones once.
+
+    That is the sum of their proportional shares, which Linux tells. Where it doesn't, it is what
+    the largest of them holds: a sum would count what forked workers share once for each.
+    """
+    shares, whole = 0, [0]
     for process in processes_of(run):
         with suppress(psutil.Error):  # it ended meanwhile
-            memory = process.memory_full_info()
-            used += getattr(memory, "pss", memory.rss)
-    return used
+            memory = process.memory_info()
+            try:
+                shares += process.memory_full_info().pss
+            except (AttributeError, psutil.AccessDenied):
+                whole.append(memory.rss)
+    return shares + max(whole)
 
 
 def end_all(processes: Iterable[psutil.Process]) -> list[str]:

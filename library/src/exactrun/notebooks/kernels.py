@@ -1,0 +1,120 @@
+"""Kernels: which there are, how one is heard, and how one ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_core.paths import jupyter_path
+from traitlets import default
+
+POLL_SECONDS = 1.0
+
+_PACKAGE = Path(__file__).with_name("watch")
+WATCH = f"""exec('''
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location(
+    "exactrun_watch", {str(_PACKAGE / "__init__.py")!r},
+    submodule_search_locations=[{str(_PACKAGE)!r}])
+sys.modules["exactrun_watch"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["exactrun_watch"])
+sys.modules["exactrun_watch"].watch()
+''', {{}})"""
+"""What a kernel is asked to do first: to import `watch`, also where exactrun is not installed."""
+
+
+class Kernels(KernelSpecManager):
+    """The kernels that are installed, found without loading ipykernel, which takes 0.2 s."""
+
+    @default("kernel_dirs")
+    def _places(self) -> list[str]:
+        return list(jupyter_path("kernels"))
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Return how a kernel is started."""
+        directory = Path(self.find_kernel_specs()[kernel_name])
+        if (directory / "kernel.json").exists():
+            return KernelSpec.from_resource_dir(str(directory))
+        return super().get_kernel_spec(kernel_name)
+
+
+async def connect(manager: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
+    """Wait until a kernel answers and is heard; return its client, and what it says of itself.
+
+    jupyter_client goes on until nothing more is heard, 0.3 s longer; whoever looks at whose
+    answer a message is, as nbclient does, has no need of that.
+
+    Raises:
+        RuntimeError: If it dies, or does not answer in time.
+    """
+    client = manager.client()
+    client.start_channels()
+    client.allow_stdin = False
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        client.kernel_info()
+        with suppress(Empty):
+            answer = await client.shell_channel.get_msg(timeout=1)
+            await client.iopub_channel.get_msg(timeout=0.2)
+            for channel in (client.shell_channel, client.iopub_channel):
+                channel.get_msg = polled(channel.get_msg)
+            return client, dict(answer["content"])
+        if not await manager.is_alive():
+            raise RuntimeError("it died before it answered")
+    raise RuntimeError(f"it did not answer within {seconds:g} s")
+
+
+def polled(get_msg: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a channel asked for messages every second.
+
+    Who sends on a channel's socket, as nbclient does for an output widget, can take away the sign
+    that wakes who waits for a message on it, for ever (nbclient #312).
+    """
+
+    async def get(timeout: float | None = None) -> Any:
+        ends = time.monotonic() + (math.inf if timeout is None else timeout)
+        while True:
+            left = max(ends - time.monotonic(), 0)
+            try:
+                return await get_msg(timeout=min(left, POLL_SECONDS))
+            except Empty:
+                if left <= POLL_SECONDS:
+                    raise
+
+    return get
+
+
+async def end(manager: Any, client: Any, seconds: float) -> int | None:
+    """Have a kernel end by itself; return its exit status, None if it still runs."""
+    client.shutdown()
+    ends = time.monotonic() + seconds
+    process = manager.provisioner.process
+    while (status := process.poll()) is None and time.monotonic() < ends:
+        await asyncio.sleep(0.01)
+    return None if status is None else int(status)
+
+
+def told_at_end(path: Path) -> list[str]:
+    """Return what a kernel wrote down that failed while it ended; nothing if it came to nothing."""
+    try:
+        return [str(each) for each in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError):
+        return []
+
+
+def in_words(status: int) -> str:
+    """Say how a kernel ended that should not have."""
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = ", which the system sends when memory runs out" if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
+    return f"exited with status {status}"
