@@ -470,7 +470,7 @@ def test_a_file_that_is_no_notebook_is_refused(
     assert path.read_text(encoding="utf-8") == content
 
 
-@pytest.mark.parametrize("line", ["'\ud800'", "a\0b", "(" * 3000])
+@pytest.mark.parametrize("line", ["a\0b", "(" * 3000])
 def test_code_that_no_parser_takes_is_a_finding(line: str, store: Store) -> None:
     path = store(GOOD, "")
     text = json.dumps(GOOD | {"cells": [code("work", line)]})
