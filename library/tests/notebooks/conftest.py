@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -21,6 +22,14 @@ LIBRARY = Path(__file__).parents[2]
 
 SUITE = "EXACTRUN_SUITE"
 """Environment variable by which this suite's processes are told from another's."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet_again() -> Iterator[None]:
+    """Set the logs back that a command opens in its own process, which is the tests' here."""
+    yield
+    for name in ("cells", "printed"):
+        logging.getLogger(f"exactrun.notebooks.{name}").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -163,8 +163,6 @@ def test_what_is_printed_is_logged_if_asked_for(
     logged: bool, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     notebook, texts = case_of("print('print', 'ed')\n6 * 7").write(tmp_path), []
-    # As it is where no command of ours has run before, in the same process.
-    caplog.set_level("ERROR", logger="exactrun.notebooks.printed")
     for name in ENGINES:
         caplog.clear()
         with caplog.at_level("INFO"):
