@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -15,10 +16,11 @@ from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.connect import LocalPortCache
 from nbformat.v4 import new_code_cell, new_notebook
 
 from exactrun.errors import UserError
-from exactrun.notebooks import NotebookFailed, engine, execution, kernels, run_notebook
+from exactrun.notebooks import Limits, NotebookFailed, engine, execution, kernels, run_notebook
 from exactrun.notebooks.record import read_record
 
 RECORD_CELL = """\
@@ -279,3 +281,25 @@ def test_channels_are_asked_again_though_no_sign_comes() -> None:
     asked.clear()
     with pytest.raises(Empty):
         asyncio.run(kernels.polled(get_msg)(timeout=0))
+
+
+def test_a_port_that_is_taken_meanwhile_costs_another_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, chosen = LocalPortCache.find_available_port, []
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def find_available_port(cache: LocalPortCache, ip: str) -> int:
+            chosen.append(find(cache, ip))
+            if len(chosen) == 2:  # the second of the first kernel's five
+                chosen[-1] = other.getsockname()[1]
+            return int(chosen[-1])
+
+        monkeypatch.setattr(LocalPortCache, "find_available_port", find_available_port)
+        done = run_notebook(
+            notebook_of(tmp_path, "print('star', 'ted')"),
+            output=tmp_path / "out",
+            limits=Limits(start=20),
+        )
+    assert len(chosen) == 10
+    assert "star ted" in json.dumps(done.notebook.cells[-1].outputs)

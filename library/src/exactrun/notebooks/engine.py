@@ -25,7 +25,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
 
 from .kernel_faults import kernel_fault
-from .kernels import WATCH, Kernels, connect, end, in_words, told_at_end
+from .kernels import WATCH, Kernels, StartFailed, connect, end, in_words, told_at_end
 from .limits import Limits
 from .outputs import Outputs
 from .processes import MARK, end_all, guarded, memory_of, processes_of
@@ -34,6 +34,9 @@ from .progress import LINE_LIMIT, Progress, cells, shorten
 TAKE = "__import__('IPython').get_ipython().exactrun_take(end={end})"
 LAST_WAIT = 3.0
 """Seconds that what the notebook began, and still runs after the last cell, is given to fail."""
+
+STARTS = 3
+"""Attempts to start a kernel that dies, or finds a port taken, before it answers."""
 
 END_WAIT = 5.0
 """Seconds in which the kernel has to end by itself; what then still runs is no failure."""
@@ -129,17 +132,30 @@ class _StrictClient(PapermillNotebookClient):
         if fault := kernel_fault(Kernels(), self.kernel_name, self.nb.metadata):
             raise Failed(f"the notebook {fault}")
         try:
-            self.create_kernel_manager().kernel_spec_manager = Kernels()
-            if self.km.has_trait("transport_encryption"):  # or ipykernel 7.4 warns in each run
-                self.km.transport_encryption = "auto"
-            self.start_new_kernel(cwd=cwd, env=env)
-            self.kc, info = run_sync(connect)(self.km, self.startup_timeout)
+            info = self._started(cwd, env)
             faults = self._ask(None, WATCH)["faults"]
         except (OSError, RuntimeError) as error:
             raise Failed(f"the kernel {self.kernel_name!r} did not start: {error}") from error
         if faults:
             raise Failed("; ".join(faults))
         self.nb.metadata["language_info"] = info["language_info"]
+
+    def _started(self, cwd: str | None, env: dict[str, str]) -> dict[str, Any]:
+        """Start the kernel, again if it may have been bad luck; return what it says of itself."""
+        attempt = 1
+        while True:
+            self.create_kernel_manager().kernel_spec_manager = Kernels()
+            if self.km.has_trait("transport_encryption"):  # or ipykernel 7.4 warns in each run
+                self.km.transport_encryption = "auto"
+            self.start_new_kernel(cwd=cwd, env=dict(env))
+            try:
+                self.kc, info = run_sync(connect)(self.km, self.startup_timeout)
+                return dict(info)
+            except StartFailed:
+                if attempt == STARTS:
+                    raise
+                attempt += 1
+                self._cleanup_kernel()
 
     async def _async_forget(self) -> None:
         """End the tasks in whose midst an interrupt came."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import psutil
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_core.paths import jupyter_path
 from traitlets import default
@@ -47,6 +48,10 @@ class Kernels(KernelSpecManager):
         return super().get_kernel_spec(kernel_name)
 
 
+class StartFailed(RuntimeError):
+    """A kernel that died, or found a port taken, before it answered: it may start another time."""
+
+
 async def connect(manager: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
     """Wait until a kernel answers and is heard; return its client, and what it says of itself.
 
@@ -54,23 +59,51 @@ async def connect(manager: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
     answer a message is, as nbclient does, has no need of that.
 
     Raises:
-        RuntimeError: If it dies, or does not answer in time.
+        StartFailed: If it dies, or another program has taken one of its ports.
+        RuntimeError: If it does not answer in time.
     """
     client = manager.client()
     client.start_channels()
     client.allow_stdin = False
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        client.kernel_info()
-        with suppress(Empty):
-            answer = await client.shell_channel.get_msg(timeout=1)
-            await client.iopub_channel.get_msg(timeout=0.2)
-            for channel in (client.shell_channel, client.iopub_channel):
-                channel.get_msg = polled(channel.get_msg)
-            return client, dict(answer["content"])
-        if not await manager.is_alive():
-            raise RuntimeError("it died before it answered")
-    raise RuntimeError(f"it did not answer within {seconds:g} s")
+    ends, lost = time.monotonic() + seconds, False
+    try:
+        while time.monotonic() < ends:
+            client.kernel_info()
+            with suppress(Empty):
+                answer = await client.shell_channel.get_msg(timeout=1)
+                await client.iopub_channel.get_msg(timeout=0.2)
+                for channel in (client.shell_channel, client.iopub_channel):
+                    channel.get_msg = polled(channel.get_msg)
+                connected, client = client, None
+                return connected, dict(answer["content"])
+            if not await manager.is_alive():
+                raise StartFailed("it died before it answered")
+            before, lost = lost, lost_a_port(manager)
+            if before and lost:  # once, it may just have begun to listen
+                raise StartFailed("another program took one of its ports")
+        raise RuntimeError(f"it did not answer within {seconds:g} s")
+    finally:
+        if client is not None:
+            client.stop_channels()
+
+
+def lost_a_port(manager: Any) -> bool:
+    """Tell whether a port of a kernel is another program's.
+
+    It was free when it was chosen. If another kernel, started at the same time, was faster,
+    ipykernel raises, closes its own ports, and hangs as it ends. False where nobody may look.
+    """
+    with suppress(psutil.Error):
+        process = psutil.Process(manager.provisioner.process.pid)
+        ask = getattr(process, "net_connections", None) or process.connections
+        own = {each.laddr.port for each in ask("tcp")}
+        used = {
+            each.laddr.port
+            for each in psutil.net_connections("tcp")
+            if each.laddr and each.status != psutil.CONN_TIME_WAIT
+        }
+        return bool(used.intersection(manager.ports) - own)
+    return False
 
 
 def polled(get_msg: Callable[..., Any]) -> Callable[..., Any]:
