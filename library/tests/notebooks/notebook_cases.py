@@ -322,6 +322,12 @@ MORE = [
         hides="left out",
     ),
     Case(
+        name="50 MB of lines, each sent by itself",  # ZeroMQ drops the 1,001st that waits
+        cells=("for _ in range(10_000):\n    print('x' * 5_000, flush=True)\nprint('the', 'end')",),
+        limits={"cell": 120},
+        shows="the end",
+    ),
+    Case(
         name="100 MB of lines",
         cells=("for _ in range(1_000_000):\n    print('x' * 99)\nprint('the', 'end')",),
         shows="left out here",

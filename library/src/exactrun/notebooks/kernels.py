@@ -14,6 +14,7 @@ from queue import Empty
 from typing import Any
 
 import psutil
+import zmq
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_core.paths import jupyter_path
 from traitlets import default
@@ -63,6 +64,9 @@ async def connect(manager: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
         RuntimeError: If it does not answer in time.
     """
     client = manager.client()
+    # Of a thousand messages that wait, which is ZeroMQ's limit, the next one would be lost, and
+    # with it the one that says that the cell has ended.
+    client.context.setsockopt(zmq.RCVHWM, 0)
     client.start_channels()
     client.allow_stdin = False
     ends, lost = time.monotonic() + seconds, False
