@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import re
+import signal
 import tempfile
 import time
 import uuid
@@ -263,10 +264,11 @@ class _StrictClient(PapermillNotebookClient):
         self._known = processes_of(self.mark)
         wait = min(END_WAIT, max(self._ends - time.monotonic(), 0))
         status = run_sync(end)(self.km, self.kc, wait)
-        if status:
-            raise Failed(f"after it, as the kernel was to end, it {in_words(status)}")
         if faults := told_at_end(self._ending):
             raise Failed(f"after it, as the kernel ended: {'; '.join(faults)}")
+        # ZeroMQ itself aborts one kernel in a hundred as it ends (signaler.cpp: pfd.revents).
+        if status and status != -signal.SIGABRT:
+            raise Failed(f"after it, as the kernel was to end, it {in_words(status)}")
 
     def _note_exit(self, execute_reply: dict[str, Any], **_: Any) -> None:
         payload = execute_reply["content"].get("payload", [])
