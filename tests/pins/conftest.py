@@ -1,12 +1,19 @@
 """What the tests of the pins share."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from pinning import FREEZE, NEEDS, PACKAGES, add_package, run, use_index, write_template
+from pinning import (
+    FREEZE,
+    NEEDS,
+    PACKAGES,
+    add_package,
+    answering,
+    run,
+    use_index,
+    write_template,
+)
 
 
 @pytest.fixture(scope="session")
@@ -43,20 +50,6 @@ def compiled(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def website() -> Iterator[str]:
     """The address of a server that answers with FREEZE, a web page, or 404."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answers = {"/freeze.txt": FREEZE, "/page": "<!DOCTYPE html><html></html>"}
-            answer = answers.get(self.path.partition("?")[0])
-            self.send_response(404 if answer is None else 200)
-            self.end_headers()
-            self.wfile.write((answer or "").encode())
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Keep the tests' output free of requests."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    answers = {"/freeze.txt": FREEZE, "/page": "<!DOCTYPE html><html></html>"}
+    with answering(lambda path, _: answers.get(path.partition("?")[0])) as address:
+        yield address

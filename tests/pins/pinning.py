@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import re
+import threading
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,32 @@ def write_template(root: Path, *, needs: Mapping[str, Sequence[str]]) -> None:
         f"{{% else %}}\ndependencies = {json.dumps(needs['text'])}\n{{% endif %}}\n"
         f"[dependency-groups]\ndev = {json.dumps(needs['dev'])}\n"
     )
+
+
+@contextmanager
+def answering(answer: Callable[[str, str | None], str | None]) -> Iterator[str]:
+    """Serve what a function of the path and of the header Authorization returns; None is 404.
+
+    Yields:
+        The server's address.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            text = answer(self.path, self.headers["Authorization"])
+            self.send_response(404 if text is None else 200)
+            self.end_headers()
+            self.wfile.write((text or "").encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep the tests' output free of requests."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def use_index(patch: pytest.MonkeyPatch, index: Path, cache: Path) -> None:

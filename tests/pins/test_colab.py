@@ -1,14 +1,12 @@
 """Following what Colab offers: a new past runtime, one that is gone, and a moved `latest`."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pinning import FREEZE, contents, pins_of, versions_in
+from pinning import FREEZE, answering, contents, pins_of, versions_in
 
 from tools.pins import colab
 from tools.pins.__main__ import main
@@ -43,27 +41,15 @@ class Github:
 def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Github]:
     found = Github()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer = found.answer(self.path)
-            found.asked.append((self.path, self.headers["Authorization"]))
-            self.send_response(404 if answer is None else 200)
-            self.end_headers()
-            self.wfile.write((answer or "").encode())
+    def answer(path: str, token: str | None) -> str | None:
+        found.asked.append((path, token))
+        return found.answer(path)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Keep the tests' output free of requests."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with answering(answer) as address:
         monkeypatch.setattr(colab, "API", f"{address}/api")
         monkeypatch.setattr(colab, "FREEZES", f"{address}/files/{{}}pip-freeze.gpu.txt")
         monkeypatch.delenv("GITHUB_TOKEN", raising=False)
         yield found
-        server.shutdown()
-        thread.join()
 
 
 def questions(root: Path) -> Any:

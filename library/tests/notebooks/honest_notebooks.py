@@ -214,7 +214,7 @@ HONEST: dict[str, Json] = {
     ),
     "places that every machine of a service has": notebook(
         code('!cp kaggle.json /root/.kaggle/\nroot = "/content/drive/MyDrive/data"'),
-        code('a = "/kaggle/input/x.csv"\nb = "/home/jovyan/work/x.csv"\nc = "/home/user/x.csv"'),
+        code('a = "/kaggle/input/x.csv"\nb = "/home/jovyan/x.csv"\nc = "/home/user/x.csv"'),
         **PYTHON,
     ),
     "scikit-learn's pictures of models": notebook(

@@ -22,6 +22,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from exactrun.errors import UserError
 from exactrun.notebooks import Limits, NotebookFailed, engine, execution, kernels, run_notebook
 from exactrun.notebooks.record import read_record
+from exactrun.notebooks.summary import judge
 
 RECORD_CELL = """\
 import json, pathlib
@@ -90,6 +91,13 @@ def test_a_check_that_failed_fails_the_run_and_its_report(tmp_path: Path) -> Non
         run_notebook(path, output=tmp_path / "out", parameters=given, record=record)
     assert failed.value.executed.check("data")["status"] == "passed"
     assert "1 of 2 checks failed" in failed.value.executed.report.read_text(encoding="utf-8")
+    written = json.loads(failed.value.executed.path.read_text(encoding="utf-8"))["metadata"]
+    assert written["exactrun"] == {
+        "passed": False,
+        "problem": "the check 'gpu' failed: there is none",
+    }
+    # Also for whoever has the notebook's file alone.
+    assert judge(failed.value.executed.notebook, {}).detail == written["exactrun"]["problem"]
 
 
 @pytest.mark.parametrize(

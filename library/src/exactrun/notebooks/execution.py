@@ -162,10 +162,12 @@ def run_notebook(
                 for check in found.get("checks", [])
                 if check["status"] == "failed"
             )
+            problem = "; ".join(problems)
+            if passed and problem:  # for whoever reads the notebook's file and not its page
+                prepared.metadata["exactrun"].update(passed=False, problem=problem)
             manager.notebook_complete()
             from .report import write_report  # loaded by now, while the kernel started
 
-            problem = "; ".join(problems)
             written.append(
                 write_report(path, page, beside=notebook.parent, record=found, problem=problem)
             )

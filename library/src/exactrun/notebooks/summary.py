@@ -53,10 +53,10 @@ def judge(notebook: NotebookNode, record: Mapping[str, Any], *, problem: str = "
         count = next((each.get("execution_count") for each in code if each.get("id") == cell), None)
         verdict = f"Failed in cell [{count}]" if isinstance(count, int) else "Failed"
         return Outcome(status="failed", verdict=verdict, detail=str(noted["failure"]), cell=cell)
-    if not noted.get("passed"):
+    if not noted.get("passed") and "problem" not in noted:
         verdict = f"Stopped: {len(ran)} of {len(code)} cells executed"
         return Outcome(status="failed", verdict=verdict, cell=ran[-1].get("id") if ran else None)
-    if problem or "failed" in checks:
+    if (problem := problem or str(noted.get("problem", ""))) or "failed" in checks:
         failed = checks.count("failed")
         verdict = f"{failed} of {len(checks)} checks failed" if failed else "Failed"
         return Outcome(status="failed", verdict=verdict, detail=problem)
