@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exactrun.pins import freeze
 from pinning import FREEZE, answering, contents, pins_of, versions_in
 
 from tools.pins import colab
@@ -47,7 +48,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[Github]:
 
     with answering(answer) as address:
         monkeypatch.setattr(colab, "API", f"{address}/api")
-        monkeypatch.setattr(colab, "FREEZES", f"{address}/files/{{}}pip-freeze.gpu.txt")
+        monkeypatch.setattr(freeze, "FREEZES", f"{address}/files/{{}}pip-freeze.gpu.txt")
         monkeypatch.delenv("GITHUB_TOKEN", raising=False)
         yield found
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from exactrun.errors import UserError
-from exactrun.pins.freeze import FREEZES
+from exactrun.pins.freeze import address_of
 
 from .questions import LATEST
 
@@ -47,9 +47,9 @@ def runtimes_to_compile(choices: Sequence[str]) -> tuple[list[Runtime], list[str
         )
     (commit,) = _ask(f"{API}/commits?path=pip-freeze.gpu.txt&per_page=1")
     date = commit["commit"]["committer"]["date"][:10]
-    found = [Runtime(name=LATEST, source=FREEZES.format(""), date=date)]
+    found = [Runtime(name=LATEST, source=address_of(LATEST), date=date)]
     if (newest := max(past)) not in choices:
-        found.insert(0, Runtime(name=newest, source=FREEZES.format(f"past/{newest}/")))
+        found.insert(0, Runtime(name=newest, source=address_of(newest)))
     return found, [name for name in choices if name not in (*past, LATEST)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from exactrun.environment import MADE_FOR
 from exactrun.pins.freeze import is_address
 from exactrun.pins.solution import Pin
 
@@ -46,7 +47,7 @@ def header(runtime: str, python: str, source: str, date: str | None = None) -> s
     else:
         source = "PATH_OR_URL"
     return (
-        f"# Made for the Google Colab runtime {runtime} (Python {python}): Colab's own versions"
+        f"{MADE_FOR}{runtime} (Python {python}): Colab's own versions"
         f"{f', as of {date}' if date else ''}.\n"
         "# Compiled in cookiecutter-colab-tensorflow, and refreshed there by\n"
         f"# nox -s pins -- --runtime {runtime}{' --date DATE' if date else ''} --freeze {source}\n"

@@ -19,7 +19,6 @@ from ..errors import UserError
 OLDEST_PYTHON = "3.11"  # what every generated project supports, beside the runtime's own Python
 FREEZES = "https://raw.githubusercontent.com/googlecolab/backend-info/main/{}pip-freeze.gpu.txt"
 """Where Google publishes them; `past/2026.07/` stands in the braces of a runtime with a name."""
-FREEZE_ADDRESS = FREEZES.format("")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,11 @@ class Freeze:
         return name in self.versions or name in self.by_address
 
 
+def address_of(runtime: str) -> str:
+    """Return where Google publishes the freeze of a runtime, such as 2026.07 or `latest`."""
+    return FREEZES.format("" if runtime == "latest" else f"past/{runtime}/")
+
+
 def is_address(source: str) -> bool:
     """Return whether a freeze is given by its http(s) address rather than by a path."""
     return source.lower().startswith(("http://", "https://"))
@@ -53,7 +57,7 @@ def read_freeze(source: str) -> str:
     Raises:
         UserError: It can't be fetched or read, or is a page for browsers.
     """
-    fix = f"Give a file, or an address that answers with plain text such as {FREEZE_ADDRESS}"
+    fix = f"Give a file, or an address that answers with plain text such as {address_of('latest')}"
     try:
         if is_address(source):
             with urlopen(source, timeout=60) as response:
@@ -103,7 +107,7 @@ def parse_freeze(text: str) -> Freeze:
     if not versions:
         raise UserError(
             "The freeze is empty: it has no `name==version` line.\n"
-            f"Take the output of pip freeze on the runtime, such as {FREEZE_ADDRESS}"
+            f"Take the output of pip freeze on the runtime, such as {address_of('latest')}"
         )
     pythons = frozenset(python for url in addresses.values() for python in _wheel_pythons(url))
     return Freeze(versions=versions, by_address=frozenset(addresses), pythons=pythons)

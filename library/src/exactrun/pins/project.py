@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from ..environment import ADDED, MADE_FOR, pinned_runtime
 from ..errors import UserError
 from ..files import write_whole
-from .freeze import FREEZES, parse_freeze, read_freeze
+from .freeze import address_of, parse_freeze, read_freeze
 from .solution import Pin, check_closure, closure, conditions_for, in_colab, parse_pins, solve
 
 BASE, DEV = "requirements.txt", "requirements-dev.txt"
@@ -82,7 +82,7 @@ def _compile(project: Path, dependencies: Sequence[str], *, freeze: str) -> Chan
     made_for, head = _parts(project / BASE)
     runtime = pinned_runtime(project / BASE)
     (python,) = re.findall(r"\(Python (3\.\d+)\)", made_for)
-    had = parse_freeze(read_freeze(freeze or FREEZES.format(_place(runtime))))
+    had = parse_freeze(read_freeze(freeze or address_of(runtime)))
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     dev = settings["dependency-groups"]["dev"]
     known = "".join(_pins_in(project / name) for name in (BASE, DEV))
@@ -118,10 +118,6 @@ def _compile(project: Path, dependencies: Sequence[str], *, freeze: str) -> Chan
         removed=tuple(sorted(before.keys() - pins.keys())),
         lacking=tuple(lacking),
     )
-
-
-def _place(runtime: str) -> str:
-    return "" if runtime == "latest" else f"past/{runtime}/"
 
 
 def _parts(requirements: Path) -> tuple[str, str]:
