@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from .errors import INSTALL_TENSORFLOW, UserError
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -88,11 +88,16 @@ _SUBMODULES = ("datasets",)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name not in _MODULES:
+    if name not in _SUBMODULES and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    try:
+        module = importlib.import_module(f".{_MODULES.get(name, name)}", __name__)
+    except ModuleNotFoundError as error:
+        error.add_note(
+            f"exactrun.{name} needs the extra `tensorflow` of exactrun: {INSTALL_TENSORFLOW}"
+        )
+        raise
+    found = module if name in _SUBMODULES else getattr(module, name)
     globals()[name] = found
     return found
 
