@@ -7,6 +7,8 @@ commands, made in turn; what counts is the median of the pairs' ratios.
 
 from __future__ import annotations
 
+import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -63,7 +65,18 @@ def nbconvert(notebook: Path, case: Case) -> list[str]:
 
 def nbmake(notebook: Path, case: Case) -> list[str]:
     limit = [f"--nbmake-timeout={case.limits['cell']}"] if "cell" in case.limits else []
-    return ["-m", "pytest", "--nbmake", "-p", "no:cacheprovider", *limit, notebook.name]
+    # It writes the executed notebook over the one that it is given: a copy, where the others write.
+    executed = Path(shutil.copy(notebook, notebook.parent / "out" / "case.ipynb"))
+    return [
+        "-m",
+        "pytest",
+        "--nbmake",
+        "--overwrite",
+        "-p",
+        "no:cacheprovider",
+        *limit,
+        str(executed),
+    ]
 
 
 WAYS: dict[str, tuple[Command, bool]] = {
@@ -96,7 +109,8 @@ def verdict(way: str, case: Case) -> str:
         except subprocess.TimeoutExpired:
             return "✖ hangs"
         executed = directory / "out" / "case.ipynb"
-        text = executed.read_text(encoding="utf-8") if executed.exists() else ""
+        # As JSON, in which a text is whole: in the file it is a list of lines.
+        text = json.dumps(nbformat.read(executed, 4)) if executed.exists() else ""
     passed = done.returncode == 0
     right = passed == (case.fault is None) and (not passed or case.shows in text)
     return f"{'✔' if right else '✖'} {'passes' if passed else 'fails'}"
