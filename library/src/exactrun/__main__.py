@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .console import say
 from .errors import INSTALL_NOTEBOOKS, UserError
 from .version import __version__
 
@@ -61,7 +62,7 @@ def check(options: argparse.Namespace) -> int:
     """Look at the machine, the pins and the GPU; exit with 1 if something is wrong."""
     from . import driver
     from .environment import detect
-    from .record import MARKS, say
+    from .record import MARKS
     from .run import Run
 
     os.environ.pop("TF_CONFIG", None)  # this machine is looked at, and no other one waited for
@@ -93,7 +94,6 @@ def check(options: argparse.Namespace) -> int:
 
 def stage(options: argparse.Namespace) -> int:
     """Bring data to a local directory, verified; what was interrupted goes on."""
-    from .record import say
     from .staging import stage
 
     say(f"{stage(options.source, options.directory)} is complete and verified.")
@@ -103,7 +103,6 @@ def stage(options: argparse.Namespace) -> int:
 def shard(options: argparse.Namespace) -> int:
     """Write pictures or a CSV into shards, once, to train on more than fits into memory."""
     from .images import image_directory
-    from .record import say
     from .shards import write_shards
     from .tables import csv_rows
 
@@ -148,7 +147,6 @@ def benchmark(options: argparse.Namespace) -> int:
     """Time the same work on the CPU and on the GPU, training steps among it."""
     from . import gpu
     from .benchmark import compare, standard_tasks
-    from .record import say
 
     found = gpu.setup("auto")
     if found.status == "failed":

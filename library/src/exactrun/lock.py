@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .console import say
 from .errors import UserError
 from .mounts import require_mounted
 
@@ -119,12 +120,11 @@ class Lock:
         wait = min(max(SILENCE - age, 0.0), SILENCE)  # whatever that machine's clock says
         if not wait:
             return
-        print(
+        say(
             f"Another session ({before['machine']}) wrote to {self._file.parent}"
             f" {max(age, 0.0):.0f} s ago, and did not say that it ended. If it is alive, it writes"
             f" again within {BEAT:.0f} s, and Drive may be late to show it: waiting for up to"
             f" {wait:.0f} s. If nothing comes, this session takes over.",
-            flush=True,
         )
         ends = time.monotonic() + wait
         while self._other() == before and time.monotonic() < ends:

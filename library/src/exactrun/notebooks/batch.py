@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import write_whole
+from ..files import patiently, write_whole
 from ..version import __version__
 from .execution import Executed, NotebookFailed, forget, run_notebook
 from .files import find_notebooks
@@ -120,7 +120,7 @@ def run_all(
     done: list[Result] = []
     if results:
         results.parent.mkdir(parents=True, exist_ok=True)
-        results.unlink(missing_ok=True)  # it tells of the run before
+        patiently(results.unlink, missing_ok=True)  # it tells of the run before
     try:
         for path, output in notebooks:
             if len(notebooks) > 1:

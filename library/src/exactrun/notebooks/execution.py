@@ -24,7 +24,7 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 from ..errors import UserError
-from ..files import write_whole
+from ..files import patiently, write_whole
 from . import simulated_colab
 from .engine import Failed, execute
 from .files import load_notebook
@@ -242,7 +242,7 @@ def _only_run_into(path: Path, notebook: Path) -> Iterator[None]:
                 " directory."
             ) from error
         for earlier in (path.with_suffix(".html"), path):
-            earlier.unlink(missing_ok=True)
+            patiently(earlier.unlink, missing_ok=True)
         yield
 
 
