@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,7 +158,7 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
                 if lost or not is_drive(place):
                     _ask_for_drive(place, timeout_secs, lost=lost)
                     _mounts_made += 1
-                os.statvfs(place)  # which is never answered from a cache, as `stat` is
+                shutil.disk_usage(place)  # never answered from a cache, as `stat` is
                 (place / "My Drive").stat()
                 return place / "My Drive"
             except OSError as error:
@@ -286,7 +287,8 @@ def disconnect(directory: str | Path) -> None:
         f" https://drive.google.com with {directory} before the session ends."
     )
     with _asking(f"{what}, as Drive has not taken everything", advice=advice):
-        os.statvfs(directory)  # a lost connection uploads nothing, and Google's flush may not tell
+        # A lost connection uploads nothing, and Google's flush may not tell.
+        shutil.disk_usage(directory)
         _google("drive").flush_and_unmount()
     say("All of it is on Drive. The machine is given back now.")
     with _asking(
@@ -404,7 +406,7 @@ def _asking(
 @contextlib.contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
     """Give up what takes longer, with `_Silence`; in the main thread, where cells run."""
-    if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
 

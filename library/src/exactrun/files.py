@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 import time
@@ -28,6 +29,9 @@ HELD = (5, 32, 33, 145)
 
 PATIENCE = 1.0
 """Seconds in which such a program, often a virus scanner, is to close it."""
+
+DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+"""What Windows takes for a device, in whatever directory, with any suffix."""
 
 NAME_BYTES = 255
 """The longest name that the usual file systems take."""
@@ -95,6 +99,25 @@ def patiently(change: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
             if getattr(error, "winerror", None) not in HELD or time.monotonic() > ends:
                 raise
         time.sleep(0.02)
+
+
+def require_portable(name: str) -> None:
+    """Refuse the name of a file or directory that Windows can't hold, on every system.
+
+    Raises:
+        UserError: With the reason and a name that works.
+    """
+    if found := DEVICE.fullmatch(name):
+        why = f"Windows takes it for the device {found[1].upper()}"
+        better = f"my-{name.rstrip(' .')}"
+    elif name.endswith((".", " ")):
+        why, better = "Windows drops a dot or space at the end", name.rstrip(" .") or "first"
+    else:
+        return
+    raise UserError(
+        f"The name {name!r} can't be used: {why}, and what you save may be used there one day."
+        f" Choose another one, such as {better!r}."
+    )
 
 
 def hidden(path: Path, ending: str) -> Path:

@@ -372,6 +372,7 @@ def _verify_apart(found: Accelerator) -> None:
         env=os.environ | {"PYTHONPATH": paths, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     if done.returncode:

@@ -15,7 +15,7 @@ from . import driver, environment
 from .checkpoints import Checkpoints
 from .console import say
 from .errors import UserError
-from .files import explain, patiently, sha256_of, write_whole
+from .files import explain, patiently, require_portable, sha256_of, write_whole
 from .record import Check, Record, git_revision
 from .version import __version__
 from .workers import place_in_cluster
@@ -73,6 +73,7 @@ class Run:
                 f"The name {name!r} can't be that of a run's directory everywhere. Use up to 80"
                 " letters, digits, '-', '_' and '.', beginning with a letter or digit."
             )
+        require_portable(name)
         self.name = name
         self.project_dir = Path(project_dir).expanduser().resolve()
         self.accelerator: Accelerator | None = None

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
-from .files import explain, hidden, patiently
+from .files import explain, hidden, patiently, require_portable
 from .structures import flatten, map_leaves
 from .version import __version__
 
@@ -61,6 +61,7 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
         raise UserError(
             f"The file {path} has to end in .keras, such as {path.with_suffix('.keras')}."
         )
+    require_portable(path.name)
     metadata = {"library": __version__, "class_names": [str(name) for name in class_names]}
     partial = hidden(path, "partial.keras")
     inside = [each for each in model._flatten_layers() if getattr(each, "optimizer", None)]
