@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .console import say
+from .console import say, show_what_it_can
 from .errors import INSTALL_NOTEBOOKS, UserError
 from .version import __version__
 
@@ -38,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if there is something to fix, 130 after Ctrl-C; argparse exits with 2.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):  # a console may not know all of our signs
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    show_what_it_can()
     try:
         options = _parser(given).parse_args(given)
         command: Callable[[argparse.Namespace], int] = options.command

@@ -209,7 +209,7 @@ def _name(session: dict[str, Any]) -> str:
 def _this_machine() -> str:
     """Return this machine's name, with the id of its boot on Linux, elsewhere of its network."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        boot = (PROCESSES / "sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
     except OSError:
         return f"{platform.node()}/{uuid.getnode():x}"
     return f"{platform.node()}/{boot}"
