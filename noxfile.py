@@ -99,7 +99,25 @@ def tests(session: nox.Session) -> None:
     with session.chdir(LIBRARY):
         session.run("pytest", *quick, env=QUIET)
     session.run("pytest", *quick, *session.posargs)
-    project = generate(session, BUILD / "tests")
+    check_project(session)
+
+
+@nox.session(default=False)
+def systems(session: nox.Session) -> None:
+    """Test what differs on Windows and macOS, there or forced here, and a generated project."""
+    install(session, "test")
+    install_library(session, "test")
+    with session.chdir(LIBRARY):
+        session.run(
+            "pytest", "tests/test_systems.py", "tests/notebooks/test_notebook_systems.py", env=QUIET
+        )
+    session.run("pytest", "tests/test_systems.py", "-m", "not slow", env=QUIET)
+    check_project(session)
+
+
+def check_project(session: nox.Session) -> None:
+    """Run the tests of a fresh project in its own environment, but for the notebook's."""
+    project = generate(session, BUILD / session.name)
     python = build_environment(session, project)
     with session.chdir(project):
         own = ["-m", "pytest", "--ignore", "tests/test_notebook.py"]

@@ -106,8 +106,9 @@ def test_git_may_print_in_any_encoding(tmp_path: Path, monkeypatch: pytest.Monke
         subprocess.run([*git, *command], check=True)
     revision = git_revision(place)
     assert revision is not None
-    Path(os.fsdecode(os.fsencode(place) + b"/Gr\xf6\xdfe")).touch()  # a name in Latin-1
-    assert git_revision(place) == f"{revision}+changes"
+    if sys.platform == "linux":  # macOS takes no such name, of Latin-1
+        Path(os.fsdecode(os.fsencode(place) + b"/Gr\xf6\xdfe")).touch()
+        assert git_revision(place) == f"{revision}+changes"
 
     program(tmp_path / "bin/git", b"Gr\xf6\xdfe/", b"0" * 40)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -424,7 +425,10 @@ def long_place(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["ä" * 120 + ".txt", "x" * 246 + ".txt"], ids=["ä", "x"])
 def test_a_file_may_have_the_longest_name(name: str, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
-    (tmp_path / "source" / name).write_text("text")
+    try:
+        (tmp_path / "source" / name).write_text("text")
+    except OSError as error:
+        pytest.skip(f"this system takes no such path: {error}")
     one = exactrun.stage(tmp_path / "source" / name, tmp_path / "file")
     all_of_it = exactrun.stage(tmp_path / "source", tmp_path / "directory")
     assert one.read_text() == (all_of_it / name).read_text() == "text"

@@ -29,7 +29,7 @@ def write(path: Path, *cells: str) -> Path:
 
 
 def test_a_child_that_can_not_be_asked_about_is_no_failure(tmp_path: Path) -> None:
-    cells = ("import os\ndel os.waitid", "import subprocess, sys")
+    cells = ("import os\nvars(os).pop('waitid', None)", "import subprocess, sys")
     child = "child = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(3)'])"
     run_notebook(write(tmp_path / "a.ipynb", *cells, child), output=tmp_path / "out")
 
@@ -48,13 +48,12 @@ def test_lines_go_to_windows_own_shell_though_there_is_a_bash(
 def test_two_runs_into_one_place_are_refused_without_fcntl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locked: set[Path] = set()
+    locked: set[int] = set()
 
     def locking(file: int, mode: int, size: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{file}"))
-        if path in locked:
+        if (inode := os.fstat(file).st_ino) in locked:
             raise PermissionError(errno.EACCES, "Permission denied")
-        locked.add(path)
+        locked.add(inode)
 
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, locking=locking))
@@ -73,7 +72,8 @@ def test_the_simulated_colab_says_that_it_is_not_for_windows(
         with pytest.raises(UserError, match="simulated Colab can't run on Windows.*without it"):
             simulated_colab.environment(tmp_path / "colab")
     assert not (tmp_path / "colab").exists()
-    assert run_notebook(notebook, output=tmp_path / "out", colab=True).report.exists()
+    if sys.platform != "win32":
+        assert run_notebook(notebook, output=tmp_path / "out", colab=True).report.exists()
 
 
 @pytest.mark.parametrize("name", ["nul", "COM1.ipynb", "notes/aux.second"])
@@ -86,7 +86,10 @@ def test_a_new_notebook_has_a_name_that_windows_can_hold(name: str, tmp_path: Pa
 def test_a_notebook_may_have_a_long_name_and_its_files_be_held_for_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path / "Größe und мои" / f"{'n' * 249}.ipynb", "print('→ ж')")
+    try:
+        path = write(tmp_path / "Größe und мои" / f"{'n' * 249}.ipynb", "print('→ ж')")
+    except OSError as error:
+        pytest.skip(f"this system takes no such path: {error}")
     for _ in range(2):  # what the first one left is in the way
         with monkeypatch.context() as patch:
             held(tmp_path, 3, patch)
