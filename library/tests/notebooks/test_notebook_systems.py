@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ntpath
 import os
 import shutil
 import subprocess
@@ -32,6 +33,14 @@ def test_a_child_that_can_not_be_asked_about_is_no_failure(tmp_path: Path) -> No
     cells = ("import os\nvars(os).pop('waitid', None)", "import subprocess, sys")
     child = "child = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(3)'])"
     run_notebook(write(tmp_path / "a.ipynb", *cells, child), output=tmp_path / "out")
+
+
+def test_notebooks_on_several_drives_are_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os.path, "commonpath", lambda tops: ntpath.commonpath(["C:\\a", "D:\\b"]))
+    assert command("notebook", "run", write(tmp_path / "a.ipynb", "1")) == 1
+    assert "lie on several drives. Run those of one drive." in capsys.readouterr().err
 
 
 def test_lines_go_to_windows_own_shell_though_there_is_a_bash(
