@@ -13,7 +13,17 @@ import yaml
 from baking import TEMPLATE, Bake, Project
 
 LIBRARY = TEMPLATE / "library/src"
-GIT = ("git", "-c", "core.autocrlf=true", "-c", "core.longpaths=true", "-c", "user.name=Test", "-c", "user.email=a@b")
+GIT = (
+    "git",
+    "-c",
+    "core.autocrlf=true",
+    "-c",
+    "core.longpaths=true",
+    "-c",
+    "user.name=Test",
+    "-c",
+    "user.email=a@b",
+)
 
 
 def git(place: Path, *arguments: str | Path) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
 import io
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil  # noqa: F401, it looks at the true platform
+import psutil  # before a test says that the platform is another one
 import pytest
 
 import exactrun
@@ -368,9 +370,31 @@ def test_a_killed_session_is_not_waited_for_without_proc(
     tmp_path: Path, other: subprocess.Popen[str]
 ) -> None:
     other.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):  # nobody has asked yet how it ended
+        while psutil.Process(other.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
     started = time.monotonic()
     with Lock(tmp_path / "run"):
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.usefixtures("windows")
+@pytest.mark.parametrize("hidden", ["from this one", "by the other one"])
+def test_a_session_that_can_not_be_told_of_is_not_taken_for_dead(
+    hidden: str, tmp_path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if hidden == "from this one":
+
+        def denied(process: psutil.Process) -> float:
+            if process.pid == os.getpid():
+                return 1.0
+            raise psutil.AccessDenied(process.pid)
+
+        monkeypatch.setattr(psutil.Process, "create_time", denied)
+    else:
+        file = tmp_path / "run/session.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"started": None}))
+    assert Lock(tmp_path / "run")._other() is not None
 
 
 @pytest.mark.usefixtures("windows")

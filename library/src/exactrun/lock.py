@@ -215,20 +215,23 @@ def _this_machine() -> str:
     return f"{platform.node()}/{boot}"
 
 
-def _started(process: int) -> str:
-    """Return when a process began, which no other of its number did.
+def _started(process: int) -> str | None:
+    """Return when a process began, which no other of its number did; nothing if it has ended.
 
-    Nothing if it has ended; or if that can't be told, without Linux's `/proc` and without psutil.
+    None if that can't be told: without Linux's `/proc`, and without psutil or its permission.
     """
     if not PROCESSES.exists():
-        with contextlib.suppress(ImportError):
+        try:
             import psutil
-
-            with contextlib.suppress(psutil.Error):
-                found = psutil.Process(process)
-                if found.status() != psutil.STATUS_ZOMBIE:
-                    return f"{found.create_time():.0f}"
-        return ""
+        except ImportError:
+            return None
+        try:
+            found = psutil.Process(process)
+            return f"{found.create_time():.0f}" if found.status() != psutil.STATUS_ZOMBIE else ""
+        except psutil.NoSuchProcess:
+            return ""
+        except psutil.AccessDenied:
+            return None
     try:
         stat = (PROCESSES / f"{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -238,8 +241,9 @@ def _started(process: int) -> str:
 
 
 def _is_here(other: dict[str, Any]) -> bool:
-    """Tell whether a session is one of this machine, if that tells of its processes."""
-    return bool(other["machine"] == _this_machine() and _started(os.getpid()))
+    """Tell whether a session is one of this machine, if it and this one can tell of processes."""
+    told = other["started"] and _started(os.getpid())
+    return bool(told and other["machine"] == _this_machine())
 
 
 def _is_dead(other: dict[str, Any]) -> bool:
@@ -248,4 +252,4 @@ def _is_dead(other: dict[str, Any]) -> bool:
     if not _is_here(other):
         return False
     # Its number may be that of this session now, or of another process.
-    return process == os.getpid() or _started(process) != str(other["started"])
+    return process == os.getpid() or _started(process) not in (None, str(other["started"]))
