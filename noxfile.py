@@ -40,13 +40,14 @@ def install_library(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format, style and the library's types; `-- --fix` fixes."""
+    """Check format, style and the library's types, for each system; `-- --fix` fixes."""
     install(session, "lint", LIBRARY)
     fix = "--fix" in session.posargs
     session.run("ruff", "format", *([] if fix else ["--diff"]), ".")
     session.run("ruff", "check", *(["--fix"] if fix else []), ".")
     with session.chdir(LIBRARY):
-        session.run("mypy")
+        for system in ("linux", "darwin", "win32"):  # which lack some of Python's functions
+            session.run("mypy", "--platform", system)
 
 
 @nox.session(default=False)
@@ -96,7 +97,25 @@ def tests(session: nox.Session) -> None:
     with session.chdir(LIBRARY):
         session.run("pytest", *quick, env=QUIET)
     session.run("pytest", *quick, *session.posargs)
-    project = generate(session, BUILD / "tests")
+    check_project(session)
+
+
+@nox.session(default=False)
+def systems(session: nox.Session) -> None:
+    """Test what differs on Windows and macOS, there or forced here, and a generated project."""
+    install(session, "test")
+    install_library(session, "test")
+    with session.chdir(LIBRARY):
+        session.run(
+            "pytest", "tests/test_systems.py", "tests/notebooks/test_notebook_systems.py", env=QUIET
+        )
+    session.run("pytest", "tests/test_systems.py", "-m", "not slow", env=QUIET)
+    check_project(session)
+
+
+def check_project(session: nox.Session) -> None:
+    """Run the tests of a fresh project in its own environment, but for the notebook's."""
+    project = generate(session, BUILD / session.name)
     python = build_environment(session, project)
     with session.chdir(project):
         own = ["-m", "pytest", "--ignore", "tests/test_notebook.py"]

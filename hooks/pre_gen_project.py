@@ -197,7 +197,9 @@ def message(found: list[tuple[str, object, str, str]]) -> str:
 
 def main(answers: dict[str, object]) -> int:
     """Print what is wrong with the answers, if anything is, and return the exit code."""
-    found = refusals(answers)
+    # Of a text with { in it, __NAME is the text; NAME has what a rendering turns into it.
+    texts = {name: answers[f"__{name}"] for name in TYPED if f"__{name}" in answers}
+    found = refusals(answers | texts)
     if not found:
         return 0
     print(message(found), file=sys.stderr)

@@ -20,6 +20,9 @@ CHOICES: dict[str, list[str]] = {
     for name, value in QUESTIONS.items()
     if isinstance(value, list) and not name.startswith("_")
 }
+TEXTS = ("project_name", "description", "author_name")
+"""Answers that are any text; of each, `__NAME` is the text itself."""
+
 PROJECT_FOLDER = "{{cookiecutter.project_slug}}"
 
 
@@ -77,10 +80,14 @@ def bake(
     return Project(Path(path))
 
 
+def asked(template: Path = TEMPLATE, **answers: str) -> dict[str, Any]:
+    """What cookiecutter has before it asks: the questions, with these answers as defaults."""
+    return generate_context(str(template / "cookiecutter.json"), extra_context=answers)
+
+
 def defaults(template: Path = TEMPLATE, **answers: str) -> dict[str, Any]:
     """What cookiecutter has when the questions are over and all were answered by their default."""
-    context = generate_context(str(template / "cookiecutter.json"), extra_context=answers)
-    return dict(prompt_for_config(context, no_input=True))
+    return dict(prompt_for_config(asked(template, **answers), no_input=True))
 
 
 def bake_as_answered(
@@ -92,6 +99,7 @@ def bake_as_answered(
     """
     replay = output / "answers.json"
     context = defaults(template) | dict(answers)
+    context |= {f"__{name}": context[name] for name in TEXTS}
     replay.write_text(json.dumps({"cookiecutter": context}), encoding="utf-8")
     path = cookiecutter(
         str(template),

@@ -76,7 +76,7 @@ def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "texts.toml").write_text(
         '{% from "macros.jinja" import line, quoted %}\n'
         "{% for name in ('project_name', 'description', 'author_name') %}\n"
-        "{{ name }} = {{ quoted(line(cookiecutter[name])) }}\n"
+        "{{ name }} = {{ quoted(line(cookiecutter['__' ~ name])) }}\n"
         "{% endfor %}\n",
         encoding="utf-8",
     )

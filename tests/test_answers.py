@@ -127,6 +127,15 @@ def test_bytes_that_are_not_utf8_are_refused_with_a_reading_of_them(
     assert "not UTF-8" in refusal[2]
 
 
+def test_a_text_that_is_kept_in_another_form_is_looked_at_itself(
+    answers: dict[str, Any], pre_gen: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latin = b"caf\xe9 {{".decode("utf-8", "surrogateescape")
+    kept = {"description": f"{{{{ {latin!r} }}}}", "__description": latin}
+    assert pre_gen.main(answers | kept) == 1
+    assert "Use: café {{" in capsys.readouterr().err
+
+
 @given(text=st.text())
 def test_any_other_text_is_accepted_in_description_and_author(
     text: str, answers: dict[str, Any], pre_gen: ModuleType

@@ -3,7 +3,7 @@
 What is typed at a prompt, or comes from a replay file, is text. An answer on the command line
 (``cookiecutter … description="…"``), in the user's configuration file, or kept by cruft is rendered
 as Jinja by cookiecutter, before any hook or file of a template can see it; ``{% raw %}`` around it
-is the way out.
+is the way out. What is kept is therefore a form that renders to the text.
 """
 
 import json
@@ -17,11 +17,14 @@ import yaml
 from baking import (
     QUESTIONS,
     TEMPLATE,
+    TEXTS,
     Project,
+    asked,
     bake_as_answered,
     cookiecutter_command,
     defaults,
 )
+from cookiecutter import prompt
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -158,3 +161,29 @@ def test_an_answer_typed_or_replayed_is_not_rendered(small_template: Path, tmp_p
     )
     assert tomllib.loads(project.read("texts.toml"))["description"] == one_line(HARD)
     assert defaults()["description"] not in project.read("answers.json")
+
+
+@settings(max_examples=100, phases=[Phase.explicit, Phase.generate])
+@given(text=TEXT.filter(str.strip))
+@example(text=HARD)
+@example(text="{% endraw %} '''{{ \"}}\" }} \\u0041 {# 🚀 \x00\x7f\u2028")
+def test_what_is_kept_of_a_typed_answer_is_rendered_to_the_same_text(text: str) -> None:
+    typed = {"description": text, "project_name": text, "author_name": text, "project_slug": "a"}
+
+    def answer(name: str, default: str, *_: Any) -> str:
+        return typed.get(name, default)
+
+    def choose(name: str, options: list[str], *_: Any) -> str:
+        return options[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompt, "read_user_variable", answer)
+        patch.setattr(prompt, "read_user_choice", choose)
+        context = dict(prompt.prompt_for_config(asked(), no_input=False))
+    # What cruft reads again from .cruft.json, when it updates the project.
+    kept = {name: value for name, value in context.items() if not name.startswith("_")}
+    again = dict(prompt.prompt_for_config(asked(**kept), no_input=True))
+    assert again == context
+    for name in TEXTS:
+        assert again[f"__{name}"] == text
+        assert "{" in text or kept[name] == text

@@ -151,6 +151,20 @@ def test_it_learns_real_data(
 
 
 @INSTALLED
+def test_the_notebook_is_tested_on_windows_without_a_simulated_colab(
+    installed: dict[str, tuple[Project, Path]], tmp_path: Path
+) -> None:
+    _, python = installed["image"]
+    project = bake_anew(tmp_path, **ENVIRONMENT)
+    tests = project.path / "tests/test_notebook.py"
+    text = tests.read_text(encoding="utf-8")
+    tests.write_text(text.replace('COLAB = sys.platform != "win32"', "COLAB = False"))
+    printed = in_terminal(project, python, "-m", "pytest", "-rs", "-k", "drive", tests)
+    assert "simulated" not in (project.path / "build/setup.html").read_text(encoding="utf-8")
+    assert "not needed: persistent_dir names another directory" in printed  # which skips Drive
+
+
+@INSTALLED
 @pytest.mark.parametrize(
     ("task", "network", "size"),
     [

@@ -95,7 +95,7 @@ def test_answers_typed_at_the_prompts_are_what_the_project_gets(
         for words in [prompt] if isinstance(prompt, str) else prompt.values():
             assert words in finished.stdout
     answers = json.loads((tmp_path / "my-model/answers.json").read_text(encoding="utf-8"))
-    assert [answers[name] for name in ASKED] == [
+    assert [answers.get(f"__{name}", answers[name]) for name in ASKED] == [
         "My Model",
         "my-model",
         description,

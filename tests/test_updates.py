@@ -11,7 +11,8 @@ from baking import PROJECT_FOLDER, TEMPLATE
 
 pytestmark = pytest.mark.slow
 
-NAME, SLUG = 'Bird "songs"\n& Größe 🐦', "bird-songs"
+NAME, SLUG = 'Bird "songs"\n& Größe 🐦 {{ x }} {% if %}', "bird-songs"
+GIVEN = f"{{% raw %}}{NAME}{{% endraw %}}"  # on a command line, cookiecutter renders what is given
 MINE = "\nMINE = True\n"
 
 
@@ -46,7 +47,7 @@ def template(tmp_path: Path) -> Path:
 @pytest.fixture(params=["cruft create", "cookiecutter, then cruft link"])
 def project(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Path:
     """A project that its user has changed and committed."""
-    answers = {"project_name": NAME, "project_slug": SLUG, "task": "text"}
+    answers = {"project_name": GIVEN, "project_slug": SLUG, "task": "text"}
     if request.param == "cruft create":
         flags = ("--no-input", "--extra-context", json.dumps(answers))
         run(tmp_path, "cruft", "create", *flags, template)
@@ -80,7 +81,9 @@ def test_an_update_brings_what_is_new_and_keeps_what_is_the_users(
 
     run(project, "cruft", "update", "--skip-apply-ask")
     assert not list(project.rglob("*.rej")) + list(project.rglob("*.orig"))
-    assert "## Ways to run it" in (project / "README.md").read_text(encoding="utf-8")
+    readme = project / "README.md"
+    assert "## Ways to run it" in readme.read_text(encoding="utf-8")
+    assert readme.read_text(encoding="utf-8").startswith(f"# {' '.join(NAME.split())}\n")
     assert (project / "NEWS.md").read_text() == f"{SLUG}\n"
     assert "NEW = True" in (project / "src/bird_songs/config.py").read_text(encoding="utf-8")
     assert (project / "src/bird_songs/data.py").read_text(encoding="utf-8").endswith(MINE)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exactrun.record import Record, git_revision, say
+from exactrun.console import say
+from exactrun.record import Record, git_revision
 
 
 def test_of_two_checks_of_one_name_the_later_one_counts(

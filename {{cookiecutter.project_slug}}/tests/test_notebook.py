@@ -19,6 +19,8 @@ from {{ cookiecutter.__package }}.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "setup.ipynb"
+COLAB = sys.platform != "win32"  # where Drive can't be simulated: there, as on a laptop
+DRIVE = ROOT / "build" / "colab" / "drive"
 EPOCHS = {{ 2 if cookiecutter.task == "image" else 1 }}  # enough to see it learn, few enough to wait for
 
 
@@ -26,13 +28,14 @@ EPOCHS = {{ 2 if cookiecutter.task == "image" else 1 }}  # enough to see it lear
 def executed() -> Executed:
     """The notebook, run by papermill as in Colab; its report is build/setup.html."""
     shutil.rmtree(ROOT / "build", ignore_errors=True)
-    return run_notebook(NOTEBOOK, output=ROOT / "build", parameters={"epochs": EPOCHS}, colab=True)
+    parameters = {"epochs": EPOCHS, "persistent_dir": "" if COLAB else str(DRIVE)}
+    return run_notebook(NOTEBOOK, output=ROOT / "build", parameters=parameters, colab=COLAB)
 
 
 @pytest.fixture(scope="module")
 def kept(executed: Executed) -> Path:
     """The run's directory on the simulated Drive."""
-    (record,) = (ROOT / "build" / "colab" / "drive").rglob("run.json")
+    (record,) = DRIVE.rglob("run.json")
     return record.parent
 
 

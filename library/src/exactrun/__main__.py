@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .console import say, show_what_it_can
 from .errors import INSTALL_NOTEBOOKS, INSTALL_TENSORFLOW, UserError
 from .version import __version__
 
@@ -45,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if there is something to fix, 130 after Ctrl-C; argparse exits with 2.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):  # a console may not know all of our signs
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    show_what_it_can()
     try:
         options = _parser(given).parse_args(given)
         command: Callable[[argparse.Namespace], int] = options.command
@@ -70,7 +69,7 @@ def check(options: argparse.Namespace) -> int:
     """Look at the machine, the pins and the GPU; exit with 1 if something is wrong."""
     from . import driver
     from .environment import detect
-    from .record import MARKS, say
+    from .record import MARKS
     from .run import Run
 
     os.environ.pop("TF_CONFIG", None)  # this machine is looked at, and no other one waited for
@@ -102,7 +101,6 @@ def check(options: argparse.Namespace) -> int:
 
 def stage(options: argparse.Namespace) -> int:
     """Bring data to a local directory, verified; what was interrupted goes on."""
-    from .record import say
     from .staging import stage
 
     say(f"{stage(options.source, options.directory)} is complete and verified.")
@@ -112,7 +110,6 @@ def stage(options: argparse.Namespace) -> int:
 def shard(options: argparse.Namespace) -> int:
     """Write pictures or a CSV into shards, once, to train on more than fits into memory."""
     from .images import image_directory
-    from .record import say
     from .shards import write_shards
     from .tables import csv_rows
 
@@ -157,7 +154,6 @@ def benchmark(options: argparse.Namespace) -> int:
     """Time the same work on the CPU and on the GPU, training steps among it."""
     from . import gpu
     from .benchmark import compare, standard_tasks
-    from .record import say
 
     found = gpu.setup("auto")
     if found.status == "failed":

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import CHUNK
+from .files import CHUNK, hidden, patiently
 
 FACTS = "facts.json"
 DIGEST_BYTES = 64
@@ -45,7 +45,7 @@ def write_archive(
     Raises:
         OSError: If the disk is full or can't be written; a file of that name stays as it was.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = hidden(path, "partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     dtypes = {name: array.dtype.name for name, array in arrays.items() if array.dtype.kind == "V"}
     try:
@@ -63,9 +63,9 @@ def write_archive(
             file.flush()
             os.fsync(file.fileno())
     except OSError:
-        partial.unlink(missing_ok=True)  # gives a full disk its space back
+        patiently(partial.unlink, missing_ok=True)  # gives a full disk its space back
         raise
-    partial.replace(path)
+    patiently(partial.replace, path)
 
 
 def read_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

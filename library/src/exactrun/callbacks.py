@@ -17,8 +17,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from .console import say
 from .distribution import Devices
 from .errors import UserError
+from .files import hidden, patiently
 
 COPIED_BYTES = 16 << 20
 """Arrays up to this size are copied into a state, and compared by value. Of larger ones, such as
@@ -133,7 +135,7 @@ class Callbacks:
             kind = type(callback).__name__
             found = next((state for state in waiting if state[0] == kind), None)
             if found is None:
-                print(f"The callback {kind} is new in this session and begins now.", flush=True)
+                say(f"The callback {kind} is new in this session and begins now.")
                 continue
             waiting.remove(found)
             # It turns the sign of `min_delta`, once: that has to be before the saved one comes.
@@ -143,7 +145,7 @@ class Callbacks:
                 setattr(callback, name, _decode(value, arrays))
                 before.pop(name, None)  # saved again, even if this object held it already
         for kind, _ in waiting:
-            print(f"The callback {kind} of the session before is not there any more.", flush=True)
+            say(f"The callback {kind} of the session before is not there any more.")
 
     def tells_nan(self) -> bool:
         """Tell whether a callback ends the training when the loss is NaN."""
@@ -237,12 +239,12 @@ def _continue_csv(callback: keras.callbacks.CSVLogger, done_epochs: int) -> None
     with path.open(newline="") as file:
         rows = list(csv.reader(file, delimiter=callback.sep))
     kept = [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < done_epochs]
-    partial = path.with_name(f".{path.name}.partial")
+    partial = hidden(path, "partial")
     with partial.open("w", newline="") as file:
         csv.writer(file, delimiter=callback.sep).writerows([*rows[:1], *kept])
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+    patiently(partial.replace, path)
 
 
 def _tell_unsaved(callback: Any, name: str, value: Any) -> None:
@@ -250,11 +252,10 @@ def _tell_unsaved(callback: Any, name: str, value: Any) -> None:
         callback, f"_told_{name}"
     ):
         object.__setattr__(callback, f"_told_{name}", True)
-        print(
+        say(
             f"{type(callback).__name__}.{name} is a {type(value).__name__}, which a checkpoint"
             " can't keep: a resumed run finds there what on_train_begin leaves. Numbers, texts,"
             " arrays, and lists, tuples, dicts or sets of them are kept.",
-            flush=True,
         )
 
 

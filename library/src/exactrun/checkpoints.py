@@ -19,8 +19,9 @@ import numpy as np
 
 from .archive import Damaged, read_archive, read_facts, verify_archive, write_archive
 from .background import Background
+from .console import say
 from .errors import UserError
-from .files import digest, discard, explain, names_in
+from .files import digest, discard, explain, names_in, patiently
 from .lock import Lock
 from .mounts import require_mounted
 from .upload import copy_verified
@@ -152,9 +153,9 @@ class Checkpoints:
         """Rename what `newest` found damaged, with a message, and delete half-written files."""
         for path, why in self._damaged:
             aside = path.with_name(f"{path.name}.damaged")
-            print(f"A checkpoint is damaged and set aside as {aside.name}: {why}.", flush=True)
+            say(f"A checkpoint is damaged and set aside as {aside.name}: {why}.")
             try:
-                path.replace(aside)
+                patiently(path.replace, aside)
             except OSError as error:
                 raise _unwritable(path.parent, error) from error
         self._damaged.clear()
@@ -273,17 +274,17 @@ class Checkpoints:
             self._verified.add(place / name)
             self._prune(place)
         except Damaged as error:
-            print(f"{error}. Older checkpoints in {place} are not deleted.", flush=True)
+            say(f"{error}. Older checkpoints in {place} are not deleted.")
             return
         except OSError as error:
             self._tell(place, "Old checkpoints were not deleted", error)
             return
         if self._faults.pop(place, ""):
-            print(f"{name} is in {place} now.", flush=True)
+            say(f"{name} is in {place} now.")
 
     def _tell(self, place: Path, what: str, error: OSError) -> None:
         fault = self._faults[place] = f"{place}: {explain(error)}"
-        print(f"{what} to {fault}. The checkpoints before it stay; it is tried again.", flush=True)
+        say(f"{what} to {fault}. The checkpoints before it stay; it is tried again.")
 
     def _prune(self, place: Path) -> None:
         """Delete what is older than the newest checkpoints that verify, as many as are to be kept.
@@ -311,7 +312,7 @@ class Checkpoints:
         if path.parent == self.places[-1]:
             discard(path)
         else:
-            path.unlink(missing_ok=True)
+            patiently(path.unlink, missing_ok=True)
 
     def _is_good(self, place: Path, name: str) -> bool:
         """Tell whether a checkpoint can be used; one of an earlier session is read, once."""

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import environment
+from .console import say
 from .environment import where
 from .errors import UserError
 from .files import discard, explain
@@ -156,7 +158,7 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
                 if lost or not is_drive(place):
                     _ask_for_drive(place, timeout_secs, lost=lost)
                     _mounts_made += 1
-                os.statvfs(place)  # which is never answered from a cache, as `stat` is
+                shutil.disk_usage(place)  # never answered from a cache, as `stat` is
                 (place / "My Drive").stat()
                 return place / "My Drive"
             except OSError as error:
@@ -167,9 +169,8 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
                         f"Drive was mounted, but {place / 'My Drive'} can't be used:"
                         f" {explain(error)}. Run this cell again, or {GIVE_UP}.{WITHOUT}"
                     ) from error
-                print(
+                say(
                     f"The connection to Drive was lost; it is mounted again in {pause:g} s.",
-                    flush=True,
                 )
                 time.sleep(pause)
 
@@ -270,7 +271,7 @@ def disconnect(directory: str | Path) -> None:
             machine can't be given back; it goes on then.
     """
     if where() != "colab":
-        print("– disconnect: only a machine of Colab's can be given back; this one goes on.")
+        say("– disconnect: only a machine of Colab's can be given back; this one goes on.")
         return
     what = "The machine is not given back"
     if not is_drive(directory):
@@ -280,15 +281,16 @@ def disconnect(directory: str | Path) -> None:
         )
     if not _has_page():
         raise UserError(f"{what}: {NO_PAGE}. Do it in a cell, or {GIVE_UP}.")
-    print("Waiting until Drive has uploaded everything.", flush=True)
+    say("Waiting until Drive has uploaded everything.")
     advice = (
         "Leave this page open for some minutes, and compare the directory on"
         f" https://drive.google.com with {directory} before the session ends."
     )
     with _asking(f"{what}, as Drive has not taken everything", advice=advice):
-        os.statvfs(directory)  # a lost connection uploads nothing, and Google's flush may not tell
+        # A lost connection uploads nothing, and Google's flush may not tell.
+        shutil.disk_usage(directory)
         _google("drive").flush_and_unmount()
-    print("All of it is on Drive. The machine is given back now.", flush=True)
+    say("All of it is on Drive. The machine is given back now.")
     with _asking(
         f"All of it is on Drive, but {what.lower()}", advice=f"Do it yourself: {GIVE_UP}."
     ):
@@ -404,7 +406,7 @@ def _asking(
 @contextlib.contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
     """Give up what takes longer, with `_Silence`; in the main thread, where cells run."""
-    if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .console import say
 from .errors import UserError
 
 
@@ -50,7 +51,7 @@ def crash_test(command: Sequence[str], directory: str | Path, *, kills: int, see
         )
     unbroken = _result(directory / "unbroken")
     seconds = time.monotonic() - started
-    print(f"The unbroken training took {seconds:.1f} s, {trained:.1f} s from a checkpoint on.")
+    say(f"The unbroken training took {seconds:.1f} s, {trained:.1f} s from a checkpoint on.")
     # A session may get so far that something is left for those after it.
     longest = trained / min(kills, 5)
     killed = runs = 0
@@ -62,9 +63,8 @@ def crash_test(command: Sequence[str], directory: str | Path, *, kills: int, see
             ended, _ = _session(command, place, kill_after=after)
             if not ended:
                 killed += 1
-                print(
+                say(
                     f"Kill {killed} of {kills}, {after:.2f} s after its first checkpoint.",
-                    flush=True,
                 )
         if (found := _result(place)) != unbroken:
             differ = ", ".join(part for part in unbroken if found[part] != unbroken[part])
@@ -74,9 +74,7 @@ def crash_test(command: Sequence[str], directory: str | Path, *, kills: int, see
                 f" in a callback. Both are in {directory}; compare: exactrun compare"
                 f" {_record(directory / 'unbroken')} {_record(place)}"
             )
-    print(
-        f"{killed} kills in {runs} trainings: weights and history of the unbroken one, each time."
-    )
+    say(f"{killed} kills in {runs} trainings: weights and history of the unbroken one, each time.")
 
 
 def _session(

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from .console import say
 from .errors import UserError
-from .files import digest
+from .files import digest, hidden, patiently
 from .sources import ArrayExamples, as_examples
 
 LIBRARIES = {
@@ -89,11 +90,11 @@ def load_docstrings(cache_dir: str | Path | None = None) -> ArrayExamples:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Under another name first: whoever looks meanwhile, or after a crash, finds it whole.
-            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+            partial = hidden(path, f"{os.getpid()}.partial")
             partial.write_bytes(gzip.compress(json.dumps(pairs).encode(), mtime=0))
-            partial.replace(path)
+            patiently(partial.replace, path)
         except OSError as error:
-            print(f"{path} can't be written ({error}); the next session parses again.", flush=True)
+            say(f"{path} can't be written ({error}); the next session parses again.")
     names = tuple(LIBRARIES)
     texts = np.array([text for text, _ in pairs], dtype=object)
     labels = np.array([names.index(library) for _, library in pairs], np.int32)
@@ -140,7 +141,7 @@ def _cached(path: Path) -> list[tuple[str, str]] | None:
     except FileNotFoundError:
         return None
     except (OSError, EOFError, zlib.error, TypeError, ValueError) as error:
-        print(f"{path} is damaged ({error}); the docstrings are read again.", flush=True)
+        say(f"{path} is damaged ({error}); the docstrings are read again.")
         return None
 
 
@@ -168,12 +169,12 @@ def _read_libraries(installed: dict[str, tuple[str, Path]]) -> list[tuple[str, s
             for text in texts:
                 origins.setdefault(text, set()).add(library)
             found += len(texts)
-            print(f"Read {len(texts):,} docstrings of {library} {version}.", flush=True)
+            say(f"Read {len(texts):,} docstrings of {library} {version}.")
     finally:
         gc.unfreeze()
     pairs = sorted((text, names.pop()) for text, names in origins.items() if len(names) == 1)
     seconds = time.monotonic() - started
-    print(f"Kept {len(pairs):,} of {found:,}: each once ({seconds:.1f} s).", flush=True)
+    say(f"Kept {len(pairs):,} of {found:,}: each once ({seconds:.1f} s).")
     return pairs
 
 

@@ -20,9 +20,10 @@ from typing import Any
 import requests
 
 from . import colab
+from .console import say
 from .environment import where
 from .errors import UserError
-from .files import explain, progress_bar, require_space
+from .files import explain, hidden, patiently, progress_bar, require_space
 from .staged import becoming, becoming_directory
 
 try:
@@ -240,7 +241,7 @@ class _Drive:
         if _is(file, entry) and (entry.md5 or int(file.stat().st_mtime) == entry.changed):
             moved(entry.size)
             return
-        partial = file.with_name(f".{file.name}.partial")
+        partial = hidden(file, "partial")
         for _ in range(2):  # what was there may be of an older version: once more
             try:
                 self._fill(entry, partial, moved=moved)
@@ -253,9 +254,9 @@ class _Drive:
                 ) from error
             if _is(partial, entry):
                 os.utime(partial, (entry.changed, entry.changed))
-                partial.replace(file)
+                patiently(partial.replace, file)
                 return
-            partial.unlink()
+            patiently(partial.unlink)
             moved(-entry.size)
         raise UserError(
             f"{entry.path} arrived damaged, twice: it is not the {entry.size} bytes with the MD5"
@@ -360,7 +361,7 @@ def _connect() -> Any:
 
 
 def _skip(path: PurePosixPath, why: str) -> None:
-    print(f"Skipped: {path} ({why}).", flush=True)
+    say(f"Skipped: {path} ({why}).")
 
 
 def _safe(name: str) -> str:

@@ -96,7 +96,7 @@ def detect() -> Environment:
     """Read the environment of this process."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     ram = None
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    if sys.platform != "win32" and "SC_PHYS_PAGES" in os.sysconf_names:
         ram = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
     return Environment(
         where=where(),
@@ -187,7 +187,9 @@ def install_added(requirements: str | Path) -> None:
         file = Path(directory) / "added.txt"
         file.write_text(added, encoding="utf-8")
         pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes")
-        done = subprocess.run([*pip, "-r", str(file)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*pip, "-r", str(file)], capture_output=True, text=True, errors="replace", check=False
+        )
     if done.returncode:
         raise UserError(
             f"What was added to {requirements} can't be installed: {done.stderr.strip()}"

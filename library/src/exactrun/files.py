@@ -6,18 +6,35 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .errors import UserError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 CHUNK = 1 << 20
+
+HELD = (5, 32, 33, 145)
+"""What Windows says of a file, or of a directory with one, that another program has open."""
+
+PATIENCE = 1.0
+"""Seconds in which such a program, often a virus scanner, is to close it."""
+
+DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+"""What Windows takes for a device, in whatever directory, with any suffix."""
+
+NAME_BYTES = 255
+"""The longest name that the usual file systems take."""
 
 ADVICE = {
     errno.ENOTCONN: "the connection to Drive was lost: mount it again",
@@ -66,19 +83,64 @@ def names_in(directory: Path) -> list[str]:
         return []
 
 
+def patiently(change: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Move or delete a file by calling `change`, again while another program has the file open.
+
+    Only Windows refuses that. It is given up after a second.
+
+    Raises:
+        OSError: What `change` raised last.
+    """
+    ends = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return change(*args, **options)
+        except OSError as error:
+            if getattr(error, "winerror", None) not in HELD or time.monotonic() > ends:
+                raise
+        time.sleep(0.02)
+
+
+def require_portable(name: str) -> None:
+    """Refuse the name of a file or directory that Windows can't hold, on every system.
+
+    Raises:
+        UserError: With the reason and a name that works.
+    """
+    if found := DEVICE.fullmatch(name):
+        why = f"Windows takes it for the device {found[1].upper()}"
+        better = f"my-{name.rstrip(' .')}"
+    elif name.endswith((".", " ")):
+        why, better = "Windows drops a dot or space at the end", name.rstrip(" .") or "first"
+    else:
+        return
+    raise UserError(
+        f"The name {name!r} can't be used: {why}, and what you save may be used there one day."
+        f" Choose another one, such as {better!r}."
+    )
+
+
+def hidden(path: Path, ending: str) -> Path:
+    """Return `.NAME.ENDING` beside a file; for a name that would be too long, a digest of it."""
+    name = f".{path.name}.{ending}"
+    if len(os.fsencode(name)) > NAME_BYTES:
+        name = f".{digest(os.fsencode(path.name))[:16]}.{ending}"
+    return path.with_name(name)
+
+
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
     """Open a file to be written so that a reader sees the old one or the new one, never half."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = hidden(path, "partial")
     try:
         with partial.open(mode, **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        patiently(partial.replace, path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one that tells
-            partial.unlink(missing_ok=True)
+            patiently(partial.unlink, missing_ok=True)
         raise
 
 
@@ -104,7 +166,8 @@ def copy_verified(
         OSError: If the copy can't be written, or doesn't hold the source's bytes.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    target, partial = directory / source.name, directory / f".{source.name}.partial"
+    target = directory / source.name
+    partial = hidden(target, "partial")
     written = hashlib.sha256()
     try:
         with source.open("rb") as reader, partial.open("wb") as writer:
@@ -121,7 +184,7 @@ def copy_verified(
         with contextlib.suppress(OSError):  # the first error is the one that tells
             discard(partial)
         raise
-    return partial.replace(target)
+    return patiently(partial.replace, target)
 
 
 def discard(path: Path) -> None:
@@ -133,7 +196,7 @@ def discard(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         with path.open("r+b") as file:
             file.truncate()
-        path.unlink()
+        patiently(path.unlink)
 
 
 def require_space(directory: Path, needed: int, *, purpose: str) -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from . import driver
+from .console import say
 from .driver import Driver
 from .environment import NO_TENSORFLOW, where
 from .errors import UserError
-from .record import Status, say
+from .record import Status
 from .workers import place_in_cluster
 
 CHANGE_RUNTIME = "Runtime → Change runtime type → T4 GPU → Save, then Runtime → Run all"
@@ -371,6 +372,7 @@ def _verify_apart(found: Accelerator) -> None:
         env=os.environ | {"PYTHONPATH": paths, "TF_FORCE_GPU_ALLOW_GROWTH": "true"},
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     if done.returncode:

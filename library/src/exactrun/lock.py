@@ -8,12 +8,15 @@ import json
 import os
 import platform
 import secrets
+import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .console import say
 from .errors import UserError
 from .mounts import require_mounted
 
@@ -28,6 +31,9 @@ Two may be missed: Drive takes its time to upload a file and to show it to anoth
 
 GOODBYE = 5.0
 """Seconds that the end of a session waits for Drive to take its last sign."""
+
+PROCESSES = Path("/proc")
+"""Where Linux tells of processes."""
 
 SESSION = secrets.token_hex(8)
 """This process: locking a directory again in it is no conflict."""
@@ -83,7 +89,8 @@ class Lock:
         with self._alone_on_this_machine():
             now = self._other()
             if now is not None and (now != before or _is_here(now)):
-                end = f"kill {now['process']}" if _is_here(now) else "Runtime → Manage sessions"
+                kill = "taskkill /F /PID" if sys.platform == "win32" else "kill"
+                end = f"{kill} {now['process']}" if _is_here(now) else "Runtime → Manage sessions"
                 raise UserError(
                     f"Another session is writing to {self._file.parent}: {_name(now)}. Two would"
                     f" spoil each other's run. End that one ({end}) and run this again, or choose"
@@ -119,12 +126,11 @@ class Lock:
         wait = min(max(SILENCE - age, 0.0), SILENCE)  # whatever that machine's clock says
         if not wait:
             return
-        print(
+        say(
             f"Another session ({before['machine']}) wrote to {self._file.parent}"
             f" {max(age, 0.0):.0f} s ago, and did not say that it ended. If it is alive, it writes"
             f" again within {BEAT:.0f} s, and Drive may be late to show it: waiting for up to"
             f" {wait:.0f} s. If nothing comes, this session takes over.",
-            flush=True,
         )
         ends = time.monotonic() + wait
         while self._other() == before and time.monotonic() < ends:
@@ -183,7 +189,7 @@ class Lock:
     @contextlib.contextmanager
     def _alone_on_this_machine(self) -> Iterator[None]:
         """Look and write as one: of two sessions that begin in the same instant, one is first."""
-        if os.name != "posix":
+        if sys.platform == "win32":  # the heartbeat tells the later one
             yield
             return
         import fcntl
@@ -201,18 +207,33 @@ def _name(session: dict[str, Any]) -> str:
 
 
 def _this_machine() -> str:
-    """Return this machine's name, with the id of its boot where Linux has one."""
+    """Return this machine's name, with the id of its boot on Linux, elsewhere of its network."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        boot = (PROCESSES / "sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
     except OSError:
-        return platform.node()
+        return f"{platform.node()}/{uuid.getnode():x}"
     return f"{platform.node()}/{boot}"
 
 
-def _started(process: int) -> str:
-    """Return when a process began, which no other of its number did; nothing if it has ended."""
+def _started(process: int) -> str | None:
+    """Return when a process began, which no other of its number did; nothing if it has ended.
+
+    None if that can't be told: without Linux's `/proc`, and without psutil or its permission.
+    """
+    if not PROCESSES.exists():
+        try:
+            import psutil
+        except ImportError:
+            return None
+        try:
+            found = psutil.Process(process)
+            return f"{found.create_time():.0f}" if found.status() != psutil.STATUS_ZOMBIE else ""
+        except psutil.NoSuchProcess:
+            return ""
+        except psutil.AccessDenied:
+            return None
     try:
-        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        stat = (PROCESSES / f"{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     state, *fields = stat.rpartition(")")[2].split()
@@ -220,8 +241,9 @@ def _started(process: int) -> str:
 
 
 def _is_here(other: dict[str, Any]) -> bool:
-    """Tell whether a session is one of this machine, whose processes can be asked."""
-    return bool(other["machine"] == _this_machine() and os.name == "posix")
+    """Tell whether a session is one of this machine, if it and this one can tell of processes."""
+    told = other["started"] and _started(os.getpid())
+    return bool(told and other["machine"] == _this_machine())
 
 
 def _is_dead(other: dict[str, Any]) -> bool:
@@ -229,11 +251,5 @@ def _is_dead(other: dict[str, Any]) -> bool:
     process = int(other["process"])
     if not _is_here(other):
         return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # somebody else's
-        pass
     # Its number may be that of this session now, or of another process.
-    return process == os.getpid() or _started(process) != str(other["started"])
+    return process == os.getpid() or _started(process) not in (None, str(other["started"]))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
-from .files import explain, sha256_of
+from .files import explain, require_portable, sha256_of
 from .upload import copy_verified
 
 SUFFIXES = (".npz", ".csv", ".json", ".keras", ".pickle")
@@ -48,14 +48,15 @@ def save_object(value: Any, path: str | Path, *, allow_pickle: bool = False) -> 
         The file, which `load_object` reads.
 
     Raises:
-        UserError: If there is no safe format for it, if it is not what the suffix says, or if it
-            can't be written.
+        UserError: If there is no safe format for it, if it is not what the suffix says, if
+            Windows can't hold a file of that name, or if it can't be written.
 
     Example:
         >>> exactrun.save_object(["cat", "dog"], directory / "labels").name
         'labels.json'
     """
     path = Path(path)
+    require_portable(path.name)
     with tempfile.TemporaryDirectory() as scratch:
         name = path.stem if path.suffix in SUFFIXES else path.name
         file = _write(Path(scratch) / name, value, allow_pickle=allow_pickle)
@@ -65,7 +66,7 @@ def save_object(value: Any, path: str | Path, *, allow_pickle: bool = False) -> 
                 f" call it {file.name}, or leave the suffix away."
             )
         described = file.with_name(f"{file.name}.sha256")
-        described.write_text(f"{sha256_of(file)}  {file.name}\n", encoding="utf-8")
+        described.write_text(f"{sha256_of(file)}  {file.name}\n", encoding="utf-8", newline="\n")
         try:
             kept = copy_verified(file, path.parent)
             copy_verified(described, path.parent)
@@ -135,7 +136,7 @@ def _write(path: Path, value: Any, *, allow_pickle: bool) -> Path:
         np.savez(file, **arrays)
     elif pandas is not None and isinstance(value, pandas.DataFrame):
         file = path.with_name(f"{path.name}.csv")
-        value.to_csv(file, index=False)
+        value.to_csv(file, index=False, lineterminator="\n")
         if value.columns.empty or not _read_table(file).equals(value):
             raise UserError(
                 f"The table {path.name} would come back different from a CSV file, which has no"
@@ -145,7 +146,8 @@ def _write(path: Path, value: Any, *, allow_pickle: bool) -> Path:
             )
     elif _is_json(value):
         file = path.with_name(f"{path.name}.json")
-        file.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+        text = json.dumps(value, ensure_ascii=False, indent=1)
+        file.write_text(text, encoding="utf-8", newline="\n")
     elif allow_pickle:
         file = path.with_name(f"{path.name}.pickle")
         file.write_bytes(pickle.dumps(value))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from .console import say
 
 Status = Literal["passed", "failed", "skipped"]
 
@@ -17,9 +18,6 @@ VERSION = 2
 """Of the format."""
 
 MARKS: dict[Status, str] = {"passed": "✔", "failed": "✖", "skipped": "–"}
-
-PLAIN = str.maketrans({"✔": "+", "✖": "x", "–": "-", "→": ">", "×": "x"})
-"""What a console shows that knows ASCII only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,36 +76,25 @@ class Record:
         return json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
 
 
-def say(text: str) -> None:
-    """Print a line at once, also on a console that can't show all of its signs."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.translate(PLAIN).encode(encoding, "replace").decode(encoding)
-    print(text, flush=True)
-
-
 def git_revision(root: Path) -> str | None:
     """Return the commit of a project, with `+changes` if files differ from it; None without git.
 
     A project inside another repository, which doesn't track it, has no revision of its own.
     """
 
-    def git(*arguments: str) -> str | None:
+    def git(*arguments: str) -> list[bytes] | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+                ["git", "-C", str(root), *arguments], capture_output=True, check=False
             )
         except OSError:
             return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        return done.stdout.splitlines() if done.returncode == 0 else None  # in any encoding
 
-    top = git("rev-parse", "--show-toplevel")
-    if top is None or Path(top).resolve() != root.resolve():
+    within, *revision = git("rev-parse", "--show-prefix", "HEAD") or [b"no repository"]
+    if within or not revision:
         return None
-    revision = git("rev-parse", "HEAD")
-    return f"{revision}+changes" if revision and git("status", "--porcelain") else revision
+    return revision[0].decode("ascii") + ("+changes" if git("status", "--porcelain") else "")
 
 
 def _plain(value: Any) -> Any:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import driver, environment
 from .checkpoints import Checkpoints
+from .console import say
 from .errors import UserError
-from .files import explain, sha256_of, write_whole
+from .files import explain, patiently, require_portable, sha256_of, write_whole
 from .record import Check, Record, git_revision
 from .version import __version__
 from .workers import place_in_cluster
@@ -72,6 +73,7 @@ class Run:
                 f"The name {name!r} can't be that of a run's directory everywhere. Use up to 80"
                 " letters, digits, '-', '_' and '.', beginning with a letter or digit."
             )
+        require_portable(name)
         self.name = name
         self.project_dir = Path(project_dir).expanduser().resolve()
         self.accelerator: Accelerator | None = None
@@ -447,8 +449,8 @@ def _as_csv(history: Any) -> str:
 def _set_aside(local: Path, persistent: Path) -> None:
     """Keep what this machine has of a run whose persistent directory was deleted, or lost."""
     number = sum(1 for _ in local.parent.glob(f"{local.name}.*")) + 1
-    aside = local.rename(local.with_name(f"{local.name}.{number}"))
-    print(
+    aside = patiently(local.rename, local.with_name(f"{local.name}.{number}"))
+    say(
         f"{persistent} is not there any more, so this run begins afresh. What this machine had of"
         f" it is in {aside}: to go on with that, stop, and copy its checkpoints to {persistent}."
     )

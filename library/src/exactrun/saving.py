@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
-from .files import explain
+from .files import explain, hidden, patiently, require_portable
 from .structures import flatten, map_leaves
 from .version import __version__
 
@@ -61,8 +61,9 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
         raise UserError(
             f"The file {path} has to end in .keras, such as {path.with_suffix('.keras')}."
         )
+    require_portable(path.name)
     metadata = {"library": __version__, "class_names": [str(name) for name in class_names]}
-    partial = path.with_name(f".{path.stem}.partial.keras")
+    partial = hidden(path, "partial.keras")
     inside = [each for each in model._flatten_layers() if getattr(each, "optimizer", None)]
     optimizers = [each.optimizer for each in inside]
     try:
@@ -75,7 +76,7 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
             file.writestr(zipfile.ZipInfo(ENTRY), json.dumps(metadata, ensure_ascii=False))
         with partial.open("r+b") as written:
             os.fsync(written.fileno())
-        return partial.replace(path)
+        return patiently(partial.replace, path)
     except OSError as error:
         raise UserError(
             f"{path} can't be written: {explain(error)}. Choose another place."
@@ -85,7 +86,7 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
     finally:
         for each, optimizer in zip(inside, optimizers, strict=True):
             each.optimizer = optimizer
-        partial.unlink(missing_ok=True)
+        patiently(partial.unlink, missing_ok=True)
 
 
 def load_metadata(path: str | Path) -> dict[str, Any]:

@@ -23,12 +23,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from tqdm import tqdm
 
+from .console import say
 from .errors import UserError
 from .examples import BadExample, Examples
 from .files import (
     digest,
     explain,
     names_in,
+    patiently,
     progress_bar,
     require_space,
     sha256_of,
@@ -181,7 +183,7 @@ def write_shards(
         bad = [each for shard in writer.manifest["shards"] for each in shard["ignored"]]
         leave_out(bad, "examples", place, ignore_errors=ignore_errors)
         if not writer.finished:
-            (place / UNFINISHED).replace(place / MANIFEST)
+            patiently((place / UNFINISHED).replace, place / MANIFEST)
     except (OSError, BadExample) as error:
         raise UserError(
             f"Writing shards into {place} stopped: {explain(error)}. Fix that and run the same"
@@ -249,7 +251,7 @@ class _Writer:
             needed = (total - start) * size
             purpose = f"writing {total - start:,} of {total:,} examples"
             require_space(self.place, needed, purpose=purpose)
-            print(f"{self.place}: {purpose}, {tqdm.format_sizeof(needed)}B")
+            say(f"{self.place}: {purpose}, {tqdm.format_sizeof(needed)}B")
         self.place.mkdir(parents=True, exist_ok=True)
         _write_manifest(self.place / UNFINISHED, self.manifest)
         with progress_bar(total, "Writing", unit="example") as bar:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .console import say
 from .errors import UserError
 from .examples import BadExample, Examples
 from .files import digest
@@ -165,7 +166,7 @@ def leave_out(bad: Sequence[object], what: str, place: Path, *, ignore_errors: b
     if len(bad) > LISTED:
         lines += f"\n  … and {len(bad) - LISTED:,} more"
     if bad and ignore_errors:
-        print(f"{said} are left out:{lines}")
+        say(f"{said} are left out:{lines}")
     elif bad:
         raise UserError(f"{said}:{lines}\nMend them, or leave them out: ignore_errors=True")
 

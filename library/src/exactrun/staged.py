@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .files import write_whole
+from .files import hidden, patiently, write_whole
 
 
 def require_own(target: Path) -> dict[str, Any]:
@@ -41,18 +41,18 @@ def becoming(target: Path, facts: dict[str, Any] | None = None) -> Iterator[Path
         facts: What `require_own` is to return for it.
     """
     require_own(target)
-    partial = target.with_name(f".{target.name}.incomplete")
+    partial = hidden(target, "incomplete")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         remove(partial)
         if target.is_dir():
-            target.replace(partial)
+            patiently(target.replace, partial)
         else:
             os.link(target, partial)  # a file stays until a better one takes its place
     yield partial
     _note(partial, target, facts or {})
-    partial.replace(target)
-    partial.unlink(missing_ok=True)  # two names of one file: neither is replaced
+    patiently(partial.replace, target)
+    patiently(partial.unlink, missing_ok=True)  # two names of one file: neither is replaced
 
 
 @contextlib.contextmanager
@@ -88,15 +88,15 @@ def becoming_directory(target: Path, names: Collection[str]) -> Iterator[Path]:
                     path.rmdir()
             else:
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    path.unlink()  # unless its directory is a file now
+                    patiently(path.unlink)  # unless its directory is a file now
 
 
 def remove(path: Path) -> None:
     """Delete a file, or a directory with all that is in it, if it is there."""
     if path.is_dir():
-        shutil.rmtree(path)
+        patiently(shutil.rmtree, path)
     else:
-        path.unlink(missing_ok=True)
+        patiently(path.unlink, missing_ok=True)
 
 
 def _facts(path: Path, target: Path) -> dict[str, Any] | None:
@@ -115,4 +115,4 @@ def _note(path: Path, target: Path, facts: dict[str, Any]) -> None:
 
 
 def _mark(target: Path) -> Path:
-    return target.with_name(f".{target.name}.staged")
+    return hidden(target, "staged")

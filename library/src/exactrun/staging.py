@@ -13,7 +13,6 @@ import json
 import lzma
 import os
 import re
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -22,12 +21,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .console import say
 from .drive_folder import fetch_drive_folder, is_drive_link
 from .errors import UserError
 from .files import (
     CHUNK,
     copy_verified,
     explain,
+    hidden,
+    patiently,
     progress_bar,
     require_space,
     sha256_of,
@@ -137,7 +139,7 @@ def _stage_archive(source: Path, copy: Path) -> Path:
     """Copy an archive, verify it, and unpack the copy."""
     facts = {"archive": [source.name, *_state(source.stat())]}
     if require_own(copy) == facts:
-        print(f"{copy} is there already.", flush=True)
+        say(f"{copy} is there already.")
         return copy
     try:
         with _local(source, copy.parent) as (file, _), becoming(copy, facts) as partial:
@@ -153,9 +155,9 @@ def _stage_archive(source: Path, copy: Path) -> Path:
                     archive.extractall(partial, filter="data")
             inside = list(partial.iterdir())
             if [path.name for path in inside] == [copy.name] and inside[0].is_dir():
-                for path in inside[0].rename(partial / ".inside").iterdir():
-                    path.rename(partial / path.name)
-                (partial / ".inside").rmdir()
+                for path in patiently(inside[0].rename, partial / ".inside").iterdir():
+                    patiently(path.rename, partial / path.name)
+                patiently((partial / ".inside").rmdir)
     except BROKEN as error:
         raise UserError(
             f"{source} can't be unpacked: {error}. Is it damaged, or does it have a password? Make"
@@ -181,14 +183,14 @@ def _local(archive: Path, directory: Path) -> Iterator[tuple[Path, str]]:
             digest = _copy_file(archive, copy, moved=bar.update)
         yield copy, digest
     finally:
-        copy.unlink(missing_ok=True)
+        patiently(copy.unlink, missing_ok=True)
 
 
 def _stage_directory(source: Path, copy: Path) -> Path:
     wanted = _list(source, tell=True)
     names = list(wanted)
     if require_own(copy).get("files") == names and wanted.items() <= _list(copy).items():
-        print(f"{copy} is there already.", flush=True)
+        say(f"{copy} is there already.")
         return copy
     with becoming_directory(copy, names) as partial:
         _fill(source, partial, wanted)
@@ -248,7 +250,7 @@ def _list(directory: Path, *, tell: bool = False) -> Listing:
                     continue
                 why = "a shortcut to a directory that it is in"
             if tell:
-                print(f"Skipped: {name} ({why}).", flush=True)
+                say(f"Skipped: {name} ({why}).")
 
     with ThreadPoolExecutor(READERS) as readers:
         walk("", (os.path.realpath(directory),))
@@ -287,7 +289,7 @@ def _keep_pack(copy: Path, wanted: Listing, pack: Path) -> None:
     local = copy.with_name(pack.name)
     try:
         require_space(copy.parent, sum(sizes), purpose=pack.name)
-        print(f"Packing {len(wanted)} files into {pack}, for the next session.", flush=True)
+        say(f"Packing {len(wanted)} files into {pack}, for the next session.")
         with zipfile.ZipFile(local, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
             for name, state in sorted(wanted.items()):
                 if state:
@@ -298,12 +300,11 @@ def _keep_pack(copy: Path, wanted: Listing, pack: Path) -> None:
         manifest = {"sha256": sha256_of(local), "files": wanted}
         write_whole(pack.with_suffix(".json"), json.dumps(manifest))
     except (OSError, UserError) as error:
-        print(
+        say(
             f"{pack} was not made: {explain(error)}. The next session copies file by file again.",
-            flush=True,
         )
     finally:
-        local.unlink(missing_ok=True)
+        patiently(local.unlink, missing_ok=True)
 
 
 def _manifest(pack: Path) -> tuple[Listing, str]:
@@ -325,7 +326,7 @@ def _unpack(pack: Path, copy: Path, wanted: Listing, digest: str) -> Listing:
                 path = archive.extract(name, copy)
                 if state:
                     os.utime(path, (state[1], state[1]))
-    print(f"{copy.name} holds {len(wanted)} files from {pack}.", flush=True)
+    say(f"{copy.name} holds {len(wanted)} files from {pack}.")
     return wanted
 
 
@@ -345,9 +346,9 @@ def _copy_file(source: Path, copy: Path, *, moved: Callable[[int], object]) -> s
         return sha256_of(copy)
     copy.parent.mkdir(parents=True, exist_ok=True)
     if copy.is_dir():  # of an earlier state of the source
-        shutil.rmtree(copy)
-    partial = copy.with_name(f".{copy.name}.partial")
-    mark = copy.with_name(f".{copy.name}.mark")
+        remove(copy)
+    partial = hidden(copy, "partial")
+    mark = hidden(copy, "mark")
     done, digest = _resume(partial, mark, state)
     with source.open("rb") as reader, partial.open("ab") as writer:
         reader.seek(done)
@@ -363,14 +364,14 @@ def _copy_file(source: Path, copy: Path, *, moved: Callable[[int], object]) -> s
                 os.fsync(writer.fileno())
                 write_whole(mark, json.dumps([*state, done, digest.hexdigest()]))
     if done != size or sha256_of(partial) != digest.hexdigest():
-        partial.unlink()
+        patiently(partial.unlink)
         raise UserError(
             f"{copy} is not what {source} is: {done} of {size} bytes. Something wrote to"
             " one of them meanwhile, or a disk fails. Run this again."
         )
     os.utime(partial, (second, second))
-    partial.replace(copy)
-    mark.unlink(missing_ok=True)
+    patiently(partial.replace, copy)
+    patiently(mark.unlink, missing_ok=True)
     return digest.hexdigest()
 
 

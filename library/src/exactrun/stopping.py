@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Any
 
+from .console import say
+
 
 class Stopping:
     """Listen for SIGINT and SIGTERM, and for the end of the time; a context.
@@ -51,7 +53,7 @@ class Stopping:
         # The program may be in the middle of a print, which no other one may interrupt; or its
         # terminal is gone.
         with contextlib.suppress(RuntimeError, OSError, ValueError):
-            print(f"\n{self.signal.name}: the training is saved, then it stops.", flush=True)
+            say(f"\n{self.signal.name}: the training is saved, then it stops.")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

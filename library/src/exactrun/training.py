@@ -15,6 +15,7 @@ import tensorflow as tf
 from .batches import DatasetBatches, ExampleBatches
 from .callbacks import Callbacks, History
 from .checkpoints import Checkpoint, Checkpoints
+from .console import say
 from .distribution import Devices, State
 from .errors import UserError
 from .files import require_space
@@ -322,7 +323,7 @@ class Training:
             )
         then, now = checkpoint.facts["made with"], self._made_with()
         if self._verbose and (told := differences(then, now)):
-            print("This session differs from the last one, so digits may, too:\n" + "\n".join(told))
+            say("This session differs from the last one, so digits may, too:\n" + "\n".join(told))
 
     def _divergence(self, name: str, loss: float) -> UserError:
         return UserError(
@@ -345,12 +346,12 @@ class Training:
             return
         if self._over:
             why = f", stopped by {self._stopped}" if self._stopped else ""
-            print(f"The run is finished, after {self._step} steps{why}.", flush=True)
+            say(f"The run is finished, after {self._step} steps{why}.")
         elif self._step:
             place = f"epoch {self._epoch + 1} of {self._epochs}"
             if self._batch:
                 place += f", batch {self._batch + 1} of {self._batches.steps_per_epoch}"
-            print(f"Goes on after step {self._step}: {place}.", flush=True)
+            say(f"Goes on after step {self._step}: {place}.")
 
     def _end_by(self, number: signal.Signals, unsaved: str) -> None:
         """End the process's call as the signal would have, now that all is saved."""
@@ -361,5 +362,5 @@ class Training:
         )
         if number == signal.SIGINT:
             raise KeyboardInterrupt(said)
-        print(said, flush=True)
+        say(said)
         raise SystemExit(128 + number)

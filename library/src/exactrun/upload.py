@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import files
 from .colab import mount_drive, mounts_made
+from .console import say
 from .errors import UserError
 from .files import discard, explain, sha256_of
 from .lock import Lock
@@ -236,7 +237,7 @@ class Uploader:
             copy_verified(job.file, target.parent, moved=self._note_progress)
         with self._changed:
             if self._reasons.pop(name, ""):
-                print(f"{name} is in {self._directory} now.", flush=True)
+                say(f"{name} is in {self._directory} now.")
             if self._waiting.get(name) is job:
                 del self._waiting[name]
                 self._failed.pop(name, None)
@@ -250,9 +251,8 @@ class Uploader:
             if self._waiting.get(name) is not job:  # superseded; it may be gone
                 return
             if self._reasons.get(name) != reason:
-                print(
+                say(
                     f"{name} was not copied to {self._directory}: {reason}. It is tried again.",
-                    flush=True,
                 )
             self._reasons[name] = reason
             self._failed[name] = self._waiting[name] = self._waiting.pop(name)
@@ -283,4 +283,4 @@ def _close_at_exit() -> None:
     """Keep what a process that stops half way has done, and say that it has ended."""
     for each in [each for each in Uploader._open.values() if each._process == os.getpid()]:
         for name, reason in each.close().items():
-            print(f"{name} is not in {each.directory}: {reason}.", flush=True)
+            say(f"{name} is not in {each.directory}: {reason}.")

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 
@@ -78,10 +79,14 @@ def run_workers(command: Sequence[str], count: int) -> int:
     processes: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, _: object) -> None:
+        if sys.platform == "win32" and number == signal.SIGINT:
+            return  # the console has told each of them
         for process in processes:
             process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
-    heard = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if os.name == "posix" else [])]
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32":
+        heard.append(signal.SIGHUP)
     before = {number: signal.signal(number, pass_on) for number in heard}
     try:
         for index in range(count):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import write_whole
+from ..files import patiently, write_whole
 from ..version import __version__
 from .execution import Executed, NotebookFailed, forget, run_notebook
 from .files import find_notebooks
@@ -75,6 +75,9 @@ def places(paths: Sequence[Path], *, output: Path) -> list[tuple[Path, Path]]:
     """Return notebooks, given themselves or by a directory, and for each its output directory.
 
     In the output they lie as they lie below what all paths have in common, so that no two meet.
+
+    Raises:
+        UserError: If they have nothing in common, on several drives of Windows.
     """
     found: dict[Path, Path] = {}
     for path in paths:
@@ -85,7 +88,11 @@ def places(paths: Sequence[Path], *, output: Path) -> list[tuple[Path, Path]]:
             if not (hidden or written):
                 found.setdefault(notebook.resolve(), notebook)
     tops = [path.resolve() if path.is_dir() else path.resolve().parent for path in paths]
-    common = os.path.commonpath(tops)
+    try:
+        common = os.path.commonpath(tops)
+    except ValueError as error:
+        listed = ", ".join(map(str, paths))
+        raise UserError(f"{listed} lie on several drives. Run those of one drive.") from error
     return [(path, output / full.relative_to(common).parent) for full, path in found.items()]
 
 
@@ -120,7 +127,7 @@ def run_all(
     done: list[Result] = []
     if results:
         results.parent.mkdir(parents=True, exist_ok=True)
-        results.unlink(missing_ok=True)  # it tells of the run before
+        patiently(results.unlink, missing_ok=True)  # it tells of the run before
     try:
         for path, output in notebooks:
             if len(notebooks) > 1:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..console import show_what_it_can
 from ..errors import INSTALL_NOTEBOOKS, UserError
 from .limits import Limits
 
@@ -130,9 +131,7 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
     """
 
     def told(options: argparse.Namespace) -> int:
-        for each in (sys.stdout, sys.stderr):  # whose terminal may lack a character, or be a pipe
-            if hasattr(each, "reconfigure"):
-                each.reconfigure(errors="replace", line_buffering=True)
+        show_what_it_can()
         try:
             return 0 if command(options) else 1
         except ModuleNotFoundError as error:

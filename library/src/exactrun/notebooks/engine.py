@@ -25,6 +25,7 @@ from nbclient.util import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
 
+from ..files import patiently
 from .kernel_faults import kernel_fault
 from .kernels import WATCH, Kernels, StartFailed, connect, end, in_words, told_at_end
 from .limits import Limits
@@ -122,7 +123,7 @@ class _StrictClient(PapermillNotebookClient):
         self._known |= processes_of(self.mark)  # while it can be seen whose child each is
         if self.km is not None:
             self._cleanup_kernel()
-        self._ending.unlink(missing_ok=True)
+        patiently(self._ending.unlink, missing_ok=True)
         for process in end_all(self._known | processes_of(self.mark)):
             cells.info("Ended a process that the notebook left: %s", process)
 

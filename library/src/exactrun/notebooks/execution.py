@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -18,13 +19,8 @@ from papermill.engines import NotebookExecutionManager
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
-
 from ..errors import UserError
-from ..files import write_whole
+from ..files import patiently, write_whole
 from . import simulated_colab
 from .engine import Failed, execute
 from .files import load_notebook
@@ -234,16 +230,27 @@ def _only_run_into(path: Path, notebook: Path) -> Iterator[None]:
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
     with Path(tempfile.gettempdir(), f"exactrun-{name}.lock").open("a") as lock:
         try:
-            if fcntl is not None:  # Windows has none; it refuses to replace a file in use
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            _lock(lock.fileno())
+        except (BlockingIOError, PermissionError) as error:
             raise UserError(
                 f"{path} is being written by another run. Wait for its end, or choose another"
                 " directory."
             ) from error
         for earlier in (path.with_suffix(".html"), path):
-            earlier.unlink(missing_ok=True)
+            patiently(earlier.unlink, missing_ok=True)
         yield
+
+
+def _lock(file: int) -> None:
+    """Lock an open file until it is closed; BlockingIOError or PermissionError if another has."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _load_report() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import require_portable
 from .checks import source_of, tags_of
 from .files import find_notebooks, read_notebook, write_notebook
 from .lint import mended
@@ -26,11 +27,13 @@ def new_notebook(name: Path, *, like: Path | None = None) -> Path:
         Its path.
 
     Raises:
-        UserError: If there is one of this name already, or none to begin like.
+        UserError: If there is one of this name already, or none to begin like, or if Windows
+            can't hold a file of this name.
     """
     default = Path("notebooks") if Path("notebooks").is_dir() else Path()
     directory = name.parent if name.parent != Path() else default
     target = directory / f"{name.name.removesuffix('.ipynb')}.ipynb"
+    require_portable(target.name)
     if target.exists():
         raise UserError(f"{target} exists already. Choose another name, or delete it.")
     if like is None:

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import UserError
-from ..files import write_whole
+from ..files import hidden, write_whole
 from ..record import MARKS
 from .body import TEMPLATES, convert
 from .index import rows_of
@@ -98,7 +98,7 @@ def write_report(
         "settings": dict(each.partition(" = ")[::2] for each in facts.get("Settings", [])),
         "states": {check["name"]: check["status"] for check in checks},
     }
-    memory = target.with_name(f".{target.stem}.report.json")
+    memory = hidden(target.with_suffix(""), "report.json")
     before = before if before is not None else _before(memory, kept["started"])
     page = _rendered(
         "report.html.j2",

@@ -136,6 +136,7 @@ def solve(
             env={name: value for name, value in os.environ.items() if name not in deaf},
             capture_output=True,
             encoding="utf-8",
+            errors="replace",
             check=False,
         )
         if done.returncode == 0:

@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
+
+from ...errors import UserError
 
 PACKAGES = Path(__file__).with_name("packages")
 
@@ -32,8 +35,14 @@ def environment(directory: str | Path, **settings: str) -> dict[str, str]:
         settings: More variables, such as `EXACTRUN_SIMULATED_PAGE="silent"`.
 
     Raises:
+        UserError: On Windows, where its Drive can't be mounted.
         OSError: If something is still mounted on the machine, which would be deleted with it.
     """
+    if sys.platform == "win32":
+        raise UserError(
+            "The simulated Colab can't run on Windows: its Drive is a symbolic link, and it asks by"
+            " pexpect, which Windows lacks. Run the notebook without it, or on Linux or macOS."
+        )
     place = Path(directory).resolve()
     machine, drive = place / "machine", place / "drive"
     if os.path.ismount(machine / "content/drive"):

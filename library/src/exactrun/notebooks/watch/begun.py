@@ -150,14 +150,20 @@ def ask_worker(worker: Any) -> Any:
 
 
 def ended_with(pid: int) -> int | None:
-    """Return how a child process ended, and leave it to whoever asks; None if it runs."""
+    """Return how a child process ended, and leave it to whoever asks; None if it runs.
+
+    Windows, and macOS before Python 3.13, don't tell that without asking: 0 then.
+    """
+    if sys.platform == "win32" or not hasattr(os, "waitid"):
+        return 0
     try:
         found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return ended.get(pid, 0)
     if found is None:
         return None
-    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+    status: int = found.si_status
+    return status if found.si_code == os.CLD_EXITED else -status
 
 
 def statuses() -> list[tuple[str, int | None]]:

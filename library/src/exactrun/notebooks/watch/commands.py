@@ -108,6 +108,8 @@ def watched(command: str, run: Callable[[str], Any], status_of: Callable[[Any], 
     """Run a command by the user's shell, with the traps if it has several parts."""
     shell = os.path.basename(os.environ.get("SHELL") or "sh")
     bash = shutil.which("bash") if shell in ("bash", "sh", "dash") else None
+    if sys.platform == "win32":  # cmd.exe runs the line, also where Git has brought a bash
+        bash = None
     if not (SEVERAL.search(command) and bash):
         result = run(command)
         note(command, status_of(result), [])
