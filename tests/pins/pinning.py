@@ -55,11 +55,18 @@ NEEDS = {
 
 
 def add_package(
-    index: Path, name: str, version: str, needs: Sequence[str], *, tag: str = "py3-none-any"
+    index: Path,
+    name: str,
+    version: str,
+    needs: Sequence[str],
+    *,
+    tag: str = "py3-none-any",
+    python: str = ">=3.9",
 ) -> None:
     """Add a wheel without any code to an index that is a folder."""
     stem = f"{name.replace('-', '_')}-{version}"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Python: {python}"]
     lines += [f"Requires-Dist: {need}" for need in needs]
     page = index / name / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)

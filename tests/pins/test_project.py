@@ -102,6 +102,18 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(
     assert contents(project) == before
 
 
+def test_a_library_for_newer_pythons_only_fits_once_the_project_is_for_those_only(
+    project: Path, more: Path
+) -> None:
+    add_package(more, "modern", "1.0", [], python=">=3.12")
+    with pytest.raises(UserError, match=r"Python >=3\.12(?s:.*)using `requires-python`"):
+        add(project, ["modern"], freeze=freeze_of(project))
+    file = project / "pyproject.toml"
+    named = 'name = "small"\n'
+    file.write_text(file.read_text().replace(named, f'{named}requires-python = ">=3.12,<3.14"\n'))
+    assert add(project, ["modern"], freeze=freeze_of(project)).added == ("modern==1.0",)
+
+
 def test_removing_what_is_not_there_names_what_is(project: Path) -> None:
     with pytest.raises(UserError, match=r"birdlib: not among the dependencies in .*mlxtend, numpy"):
         remove(project, ["birdlib"], freeze=freeze_of(project))

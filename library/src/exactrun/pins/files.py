@@ -55,6 +55,13 @@ def with_dependencies(project: Path, dependencies: Sequence[str]) -> str:
     return text[: found.start(1)] + ordered + text[found.end(1) :]
 
 
+def oldest_python(project: Path) -> str:
+    """Return the oldest Python that `pyproject.toml` allows, such as 3.11."""
+    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    found = re.search(r">=\s*(3\.\d+)", settings["project"].get("requires-python", ""))
+    return found[1] if found else OLDEST_PYTHON
+
+
 def for_python(settings: Path, python: str) -> str:
     """Return the text of `pyproject.toml` with the Python after this one as its bound."""
     text, found = re.subn(

@@ -22,6 +22,7 @@ from .files import (
     dependencies_of,
     for_python,
     name_of,
+    oldest_python,
     parts,
     pins_in,
     with_dependencies,
@@ -176,7 +177,7 @@ def _solved(
         What changes, and the text of both requirements files.
     """
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    known = pins_in(project)
+    known, oldest = pins_in(project), oldest_python(project)
     conditions = conditions_for(python)
     before = parse_pins(known, conditions)
     solution = solve(
@@ -185,9 +186,10 @@ def _solved(
         conditions=conditions,
         options=["--generate-hashes", "--no-annotate"],
         known=known,
+        oldest=oldest,
     )
     pins = parse_pins(solution, conditions)
-    base = closure(dependencies, solution=solution, conditions=conditions)
+    base = closure(dependencies, solution=solution, conditions=conditions, oldest=oldest)
     lacking = sorted(
         name
         for name in base
