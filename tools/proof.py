@@ -26,6 +26,7 @@ from exactrun.pins.freeze import Freeze, address_of, parse_freeze, read_freeze, 
 from exactrun.pins.solution import Pin, in_colab, parse_pins
 from exactrun.record import Record
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 KERNEL = ("ipykernel", "ipython", "jupyter-client")
 EPOCHS = "2"
@@ -55,7 +56,7 @@ class Environment:
         """Return the installed versions by canonical name."""
         done = subprocess.run([self.python, "-c", LIST], capture_output=True, text=True, check=True)
         found = (each.partition("==") for each in done.stdout.split())
-        return {canonicalize_name(name): version for name, _, version in found}
+        return {canonicalize_name(name): str(Version(version)) for name, _, version in found}
 
 
 def find_python(version: str, runtime: str) -> str:
@@ -80,7 +81,11 @@ def pins_on(python: str, text: str) -> list[Pin]:
 
 
 def build(project: Path, place: Path, had: Freeze, python: str, interpreter: str) -> None:
-    """Build both environments in a directory, and a kernel of the first one."""
+    """Build both environments in a directory, and a kernel of the first one.
+
+    Raises:
+        UserError: If one can't be built.
+    """
     requirements = place / "colab.txt"
     pins = [str(pin) for pin in pins_on(python, pins_in(project)) if pin.name in had]
     requirements.write_text("".join(pins), encoding="utf-8")
@@ -93,7 +98,9 @@ def build(project: Path, place: Path, had: Freeze, python: str, interpreter: str
         ("uv", "venv", "--quiet", "--python", interpreter, str(laptop.path)),
         (*uv, "--requirement", str(project / "requirements-dev.txt")),
     ):
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            failed = " ".join(command[:4])
+            raise UserError(f"The environments can't be built, as it says above, by: {failed} …")
     start = [str(colab.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernel = {"argv": start, "display_name": "Python 3", "language": "python"}
     (place / "kernels/python3").mkdir(parents=True)
@@ -184,7 +191,7 @@ def prove(project: Path, source: str) -> Record:
         source: Path or address of its runtime's freeze; Google's own if empty.
 
     Raises:
-        UserError: If the runtime's freeze, or its Python, can't be had.
+        UserError: If the runtime's freeze, its Python, or its packages can't be had.
     """
     runtime = pinned_runtime(project / "requirements.txt")
     had = parse_freeze(read_freeze(source or address_of(runtime)))
@@ -216,10 +223,12 @@ def prove(project: Path, source: str) -> Record:
     for name, environment in (("command line", colab), ("other environment", laptop)):
         kept = place / "runs" / environment.path.name
         train = ("-m", package, "train", "--epochs", EPOCHS, "--persistent-dir", kept)
-        if not environment.run(*train, cwd=project / "src"):
-            record.check(name, "failed", "its training failed, as it says above")
-        if list(kept.rglob("run.json")):
+        if environment.run(*train, cwd=project / "src"):
             runs[name] = kept
+        else:
+            record.check(
+                f"weights of the {name}", "failed", "its training failed, as it says above"
+            )
     judge_runs(record, runs)
     return record
 
