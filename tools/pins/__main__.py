@@ -13,7 +13,7 @@ from exactrun.pins.runtimes import LATEST, Runtime
 from exactrun.pins.solution import check_closure, closure, conditions_for, parse_pins, solve
 
 from .colab import runtimes_to_compile
-from .files import changed_files, known_requirements, render, write_all
+from .files import changed_files, day_of, known_requirements, render, write_all
 from .needs import check_needs, check_tensorflow, read_needs
 from .questions import HOOK, QUESTIONS, choices_in, offer_runtime
 
@@ -75,15 +75,10 @@ def compile_pins(runtime: Runtime, *, root: Path, python: str | None, upgrade: b
             "requirements.txt": comment + render(pins, base, tasks),
             "requirements-dev.txt": f"{comment}-r requirements.txt\n" + render(pins, dev, tasks),
             "python.txt": f"{python}\n",
-            **({"date.txt": f"{date}\n"} if date else {}),
         }
 
-    day = target / "date.txt"
-    if runtime.date and day.exists():
-        # A later day on which the versions were the same is no news.
-        before = day.read_text(encoding="utf-8").strip()
-        if not changed_files(target, files(before)):
-            return []
+    if runtime.date and not changed_files(target, files(day_of(target))):
+        return []  # a later day on which the versions were the same is no news
     return write_all(target, files(runtime.date))
 
 

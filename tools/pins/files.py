@@ -1,6 +1,7 @@
 """The files of the pins: their text, and putting them in place."""
 
 import os
+import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,14 @@ def render(
             block = f"{{% endraw %}}\n{block}{{% raw -%}}\n"
         blocks.append(block)
     return "".join([*blocks, "{% endraw %}\n"])
+
+
+def day_of(folder: Path) -> str:
+    """Return the day of the pins in a folder, as their comment says it; empty if it says none."""
+    file = folder / "requirements.txt"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    found = re.search(r", as of (\S+)\.$", text, flags=re.MULTILINE)
+    return found[1] if found else ""
 
 
 def known_requirements(folder: Path) -> str:
