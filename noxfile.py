@@ -207,6 +207,16 @@ def pins(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def colab(session: nox.Session) -> None:
+    """Prove a runtime's environment (5 minutes): `nox -s colab -- 2026.07 --freeze PATH_OR_URL`."""
+    install(session, "pins")
+    install_library(session)
+    runtime, flags = session.posargs[:1], session.posargs[1:]
+    project = generate(session, BUILD / "colab", *(f"colab_runtime={name}" for name in runtime))
+    session.run("python", "-m", "tools.proof", str(project), *flags, env=QUIET)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and memory (30 minutes); `-- drive`, to name one of `wanted`: only that."""
     known = ["template", "notebooks", "fit", "fit-memory", "drive"]

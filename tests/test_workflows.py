@@ -142,6 +142,7 @@ def test_whoever_runs_code_from_elsewhere_can_only_read(bake: Bake) -> None:
     pins = (TEMPLATE / ".github/workflows/pins.yml").read_text(encoding="utf-8")
     for text, name in (
         (pins, "compile"),
+        (pins, "prove"),
         (bake().read(".github/workflows/update.yml"), "template"),
     ):
         assert yaml.safe_load(text)["permissions"] == {"contents": "read"}

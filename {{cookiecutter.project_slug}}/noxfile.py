@@ -58,6 +58,12 @@ def remove(session: nox.Session) -> None:
     change_pins(session, "remove")
 
 
+@nox.session(default=False)
+def move(session: nox.Session) -> None:
+    """Bring pins, Python and notebooks to another runtime of Colab: `nox -s move -- 2026.07`."""
+    change_pins(session, "move")
+
+
 def change_pins(session: nox.Session, command: str) -> None:
     install(session)
     session.install("uv")

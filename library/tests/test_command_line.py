@@ -16,6 +16,7 @@ import pytest
 import exactrun
 from exactrun import __main__ as command_line
 from exactrun import driver, gpu
+from exactrun.environment import MADE_FOR
 from exactrun.gpu import Accelerator
 
 SOURCE = Path(exactrun.__file__).parent.parent
@@ -76,7 +77,7 @@ def test_check_prints_json_and_nothing_else(
 def test_check_prints_the_machine_and_the_checks_as_a_table(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "requirements.txt").write_text("# the Google Colab runtime 2026.07\nnumpy==0.1\n")
+    (tmp_path / "requirements.txt").write_text(f"{MADE_FOR}2026.07\nnumpy==0.1\n")
     assert command_line.main(["check", "--accelerator", "cpu"]) == 1
     lines = capsys.readouterr().out.splitlines()
     names = [line[2:].split()[0] for line in lines]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exactrun import UserError, environment, find_data
-from exactrun.environment import PinDifference, pin_differences, pinned_runtime
+from exactrun.environment import PinDifference, find_runtime, pin_differences, pinned_runtime
 
 HEADER = "# Made for the Google Colab runtime 2026.07 (Python 3.12): Colab's own versions.\n"
 
@@ -81,7 +81,9 @@ def test_the_runtime_of_the_pins_is_read_from_their_header(requirements: Path) -
     assert pinned_runtime(requirements) == "2026.07"
     requirements.write_text(HEADER.replace("2026.07", "latest"))
     assert pinned_runtime(requirements) == "latest"
-    requirements.write_text("numpy==2.0.2\n")
+    assert find_runtime(requirements) == "latest"
+    requirements.write_text("# Not for the Colab runtime 2026.07\nnumpy==2.0.2\n")
+    assert find_runtime(requirements) == find_runtime(requirements.with_name("other.txt")) == ""
     with pytest.raises(UserError, match="does not say which Colab runtime"):
         pinned_runtime(requirements)
     with pytest.raises(UserError, match="is not there"):

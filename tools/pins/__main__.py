@@ -4,16 +4,18 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from exactrun.errors import UserError
 from exactrun.pins.freeze import parse_freeze, read_freeze, runtime_python
+from exactrun.pins.runtimes import LATEST, Runtime
 from exactrun.pins.solution import check_closure, closure, conditions_for, parse_pins, solve
 
-from .colab import Runtime, runtimes_to_compile
-from .files import changed_files, header, known_requirements, render, write_all
+from .colab import runtimes_to_compile
+from .files import changed_files, day_of, known_requirements, render, write_all
 from .needs import check_needs, check_tensorflow, read_needs
-from .questions import HOOK, LATEST, QUESTIONS, choices_in, offer_runtime
+from .questions import HOOK, QUESTIONS, choices_in, offer_runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,21 +69,16 @@ def compile_pins(runtime: Runtime, *, root: Path, python: str | None, upgrade: b
     tasks = list(needs)
     print(f"{len(base)} packages for the notebook, {len(dev)} more to develop it.", flush=True)
 
-    def files(date: str | None) -> dict[str, str]:
-        comment = header(runtime.name, python, runtime.source, date)
+    def files(date: str) -> dict[str, str]:
+        comment = replace(runtime, date=date).comment(python)
         return {
             "requirements.txt": comment + render(pins, base, tasks),
             "requirements-dev.txt": f"{comment}-r requirements.txt\n" + render(pins, dev, tasks),
             "python.txt": f"{python}\n",
-            **({"date.txt": f"{date}\n"} if date else {}),
         }
 
-    day = target / "date.txt"
-    if runtime.date and day.exists():
-        # A later day on which the versions were the same is no news.
-        before = day.read_text(encoding="utf-8").strip()
-        if not changed_files(target, files(before)):
-            return []
+    if runtime.date and not changed_files(target, files(day_of(target))):
+        return []  # a later day on which the versions were the same is no news
     return write_all(target, files(runtime.date))
 
 
@@ -131,7 +128,8 @@ def main(arguments: Sequence[str] | None = None, *, root: Path = ROOT) -> int:
     try:
         wanted, gone = [], []
         if options.runtime:
-            wanted.append(Runtime(name=options.runtime, source=options.freeze, date=options.date))
+            date = options.date or ""
+            wanted.append(Runtime(name=options.runtime, source=options.freeze, date=date))
         else:
             wanted, gone = runtimes_to_compile(choices_in(root))
     except UserError as error:

@@ -1,13 +1,11 @@
 """The files of the pins: their text, and putting them in place."""
 
 import os
+import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
 
-from exactrun.environment import MADE_FOR
-from exactrun.pins.freeze import is_address
 from exactrun.pins.solution import Pin
 
 
@@ -30,28 +28,12 @@ def render(
     return "".join([*blocks, "{% endraw %}\n"])
 
 
-def header(runtime: str, python: str, source: str, date: str | None = None) -> str:
-    """Return the comment that says which runtime the pins are for and how to refresh them.
-
-    Args:
-        runtime: Its name.
-        python: Its Python, such as 3.13.
-        source: Path or address of its freeze.
-        date: The day of the freeze, of the runtime that Colab moves.
-    """
-    if is_address(source):
-        parts = urlsplit(source)
-        # Into a public file goes no password, no token, and nothing that Jinja would read.
-        host = parts.netloc.rpartition("@")[2]
-        source = urlunsplit((parts.scheme, host, quote(parts.path, safe="/%"), "", ""))
-    else:
-        source = "PATH_OR_URL"
-    return (
-        f"{MADE_FOR}{runtime} (Python {python}): Colab's own versions"
-        f"{f', as of {date}' if date else ''}.\n"
-        "# Compiled in cookiecutter-colab-tensorflow, and refreshed there by\n"
-        f"# nox -s pins -- --runtime {runtime}{' --date DATE' if date else ''} --freeze {source}\n"
-    )
+def day_of(folder: Path) -> str:
+    """Return the day of the pins in a folder, as their comment says it; empty if it says none."""
+    file = folder / "requirements.txt"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    found = re.search(r", as of (\S+)\.$", text, flags=re.MULTILINE)
+    return found[1] if found else ""
 
 
 def known_requirements(folder: Path) -> str:

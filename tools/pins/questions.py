@@ -5,11 +5,10 @@ import re
 from pathlib import Path
 
 from exactrun.errors import UserError
+from exactrun.pins.runtimes import LATEST
 
 QUESTIONS = Path("cookiecutter.json")
 HOOK = Path("hooks/pre_gen_project.py")
-LATEST = "latest"
-"""Our word for the runtime that Colab starts unasked: it has no name, and Colab moves it."""
 
 
 def choices_in(root: Path) -> list[str]:

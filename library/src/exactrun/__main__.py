@@ -20,7 +20,7 @@ from .version import __version__
 ELSEWHERE = {
     "notebook": ("notebooks.commands", "execute, check and clean notebooks"),
     "compare": ("notebooks.commands", "say whether two runs are the same"),
-    "pins": ("pins.commands", "add libraries under Colab's versions, or remove some"),
+    "pins": ("pins.commands", "add libraries under Colab's versions, or take another runtime"),
     "crash-test": ("crash_test", "kill a training again and again, and compare its end"),
 }
 """Commands that other modules add, imported if asked for: notebooks need more than Colab has."""

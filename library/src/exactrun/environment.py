@@ -149,22 +149,34 @@ def find_data(path: str | Path) -> Path:
     raise UserError(f"{named} is not there{attached}. Give the path of a file or directory.")
 
 
-def pinned_runtime(requirements: Path) -> str:
-    """Return the Colab runtime that a requirements file names in its header.
+def find_runtime(requirements: Path) -> str:
+    """Return the Colab runtime that the comment of a requirements file names.
 
     Returns:
-        Such as 2026.07; or `latest`, which Colab moves.
+        Such as 2026.07; `latest`, which Colab moves; empty if there is no file, or none in it.
+    """
+    text = requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
+    found = re.search(rf"^{MADE_FOR}(\S+)", text, flags=re.MULTILINE)
+    return found[1] if found else ""
+
+
+def pinned_runtime(requirements: Path) -> str:
+    """Return the Colab runtime that a project's requirements file is for.
+
+    Raises:
+        UserError: If it is not there, or names none.
     """
     if not requirements.exists():
         raise UserError(
             f"{requirements} is not there. Give the requirements file of the project, and its"
             " directory as project_dir."
         )
-    text = requirements.read_text(encoding="utf-8")
-    found = re.search(r"Colab runtime (\d{4}\.\d{2}|latest)", text)
-    if found is None:
-        raise UserError(f"{requirements} does not say which Colab runtime it is for.")
-    return found[1]
+    if found := find_runtime(requirements):
+        return found
+    raise UserError(
+        f"{requirements} does not say which Colab runtime it is for. It should have a line that"
+        f" begins with: {MADE_FOR}"
+    )
 
 
 def install_added(requirements: str | Path) -> None:

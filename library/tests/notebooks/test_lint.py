@@ -16,6 +16,7 @@ import pytest
 from commanded import command
 from honest_notebooks import HONEST
 
+from exactrun.environment import MADE_FOR
 from exactrun.errors import UserError
 from exactrun.notebooks.lint import check
 from exactrun.notebooks.rules import RULES, Finding
@@ -347,6 +348,9 @@ def test_a_python_kernel_of_one_machine_is_found_if_asked_for(
 
 
 @pytest.mark.parametrize(
+    "settings", [ALL, '[project]\nname = "engine"\n'], ids=["with settings", "without"]
+)
+@pytest.mark.parametrize(
     ("pinned", "asked", "fault"),
     [
         ("2026.07", "2026.07", ""),
@@ -358,15 +362,13 @@ def test_a_python_kernel_of_one_machine_is_found_if_asked_for(
     ],
 )
 def test_another_runtime_than_the_pinned_one_is_found(
-    pinned: str | None, asked: str | None, fault: str, store: Store
+    pinned: str | None, asked: str | None, fault: str, settings: str, store: Store
 ) -> None:
     notebook = copy.deepcopy(GOOD)
     if asked:
         notebook["metadata"]["colab"] = {"runtime_attributes": {"runtime_version": asked}}
-    path = store(notebook)
-    pins = (
-        f"# Made for the Google Colab runtime {pinned} (Python 3.12): its own\n" if pinned else ""
-    )
+    path = store(notebook, settings)
+    pins = f"{MADE_FOR}{pinned} (Python 3.12): its own\n" if pinned else ""
     (path.parents[1] / "requirements.txt").write_text(f"--find-links ./wheels\n{pins}numpy==2\n")
     found = check(path)
     assert [each.rule for each in found] == (["runtime"] if fault else [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..environment import MADE_FOR
+from ..environment import find_runtime
 from ..errors import UserError
 from .files import find_notebooks
 from .limits import Limits
@@ -87,7 +86,7 @@ class LintSettings:
     Attributes:
         rules: Names of the rules that are on.
         has_parameters: Whether its table gives it parameters.
-        runtime: The Colab runtime of the pins in its project's `requirements.txt`; empty without.
+        runtime: The Colab runtime of the pins beside a `pyproject.toml`; empty without.
     """
 
     rules: frozenset[str] = frozenset(rule.name for rule in RULES.values() if rule.default)
@@ -126,12 +125,15 @@ def read_lint_settings(notebook: Path) -> LintSettings:
     Raises:
         UserError: If a key or a rule is unknown, or a value of a wrong type.
     """
-    for root in notebook.resolve().parents:
+    roots = [root for root in notebook.resolve().parents if (root / "pyproject.toml").is_file()]
+    named = (find_runtime(root / "requirements.txt") for root in roots)
+    runtime = next(filter(None, named), "")
+    for root in roots:
         file = root / "pyproject.toml"
-        if file.is_file() and (tables := _tables(file)):
+        if tables := _tables(file):
             break
     else:
-        return LintSettings()
+        return LintSettings(runtime=runtime)
     table, where = tables.get("lint", {}), f"{file}, [tool.exactrun.lint]"
     _check_table(where, table, LINT)
     ignored, below = table.get("ignore", []), notebook.resolve().relative_to(root)
@@ -148,14 +150,8 @@ def read_lint_settings(notebook: Path) -> LintSettings:
     return LintSettings(
         rules=LintSettings.rules.union(table.get("extend-select", [])).difference(ignored),
         has_parameters=bool(executed.get("parameters")),
-        runtime=_runtime(root / "requirements.txt"),
+        runtime=runtime,
     )
-
-
-def _runtime(requirements: Path) -> str:
-    text = requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
-    found = re.search(rf"^{MADE_FOR}(\S+)", text, flags=re.MULTILINE)
-    return found[1] if found else ""
 
 
 def _tables(file: Path) -> dict[str, Any]:

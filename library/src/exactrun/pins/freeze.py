@@ -46,11 +46,6 @@ def address_of(runtime: str) -> str:
     return FREEZES.format("" if runtime == "latest" else f"past/{runtime}/")
 
 
-def is_address(source: str) -> bool:
-    """Return whether a freeze is given by its http(s) address rather than by a path."""
-    return source.lower().startswith(("http://", "https://"))
-
-
 def read_freeze(source: str) -> str:
     """Return the text of a freeze, from a path or an http(s) address.
 
@@ -59,7 +54,7 @@ def read_freeze(source: str) -> str:
     """
     fix = f"Give a file, or an address that answers with plain text such as {address_of('latest')}"
     try:
-        if is_address(source):
+        if source.lower().startswith(("http://", "https://")):
             with urlopen(source, timeout=60) as response:
                 data: bytes = response.read()
         else:

@@ -1,43 +1,63 @@
-"""A project's own libraries: added and removed under its Colab runtime's versions."""
+"""A project's pins: libraries added and removed under its runtime, or another runtime taken."""
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from ..environment import ADDED, MADE_FOR, pinned_runtime
+from ..environment import ADDED, pinned_runtime
 from ..errors import UserError
 from ..files import write_whole
-from .freeze import address_of, parse_freeze, read_freeze
+from .files import (
+    BASE,
+    DEV,
+    dependencies_of,
+    for_python,
+    name_of,
+    oldest_python,
+    parts,
+    pins_in,
+    with_dependencies,
+)
+from .freeze import (
+    Freeze,
+    address_of,
+    parse_freeze,
+    read_freeze,
+    runtime_python,
+)
+from .runtimes import LATEST, Runtime, runtime_named
 from .solution import Pin, check_closure, closure, conditions_for, in_colab, parse_pins, solve
-
-BASE, DEV = "requirements.txt", "requirements-dev.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What adding or removing libraries changed.
+    """What changed in a project's pins.
 
     Attributes:
-        added: Packages with their versions that are new in the pins.
-        removed: Packages that are in the pins no more.
+        added: Packages with their versions that are new.
+        removed: Packages that are there no more.
+        moved: Packages with the version before and the new one.
         lacking: Those of the pins that Colab lacks, so that the notebook installs them.
     """
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    moved: tuple[str, ...]
     lacking: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"+ {name}" for name in self.added] + [f"- {name}" for name in self.removed]
-        lines += [] if lines else ["The pins are the same as before."]
+        marked = (("+", self.added), ("-", self.removed), ("~", self.moved))
+        lines = [f"{mark} {each}" for mark, packages in marked for each in packages]
+        lines += [] if lines else ["The versions are the same as before."]
         if self.lacking:
             lines.append(
                 f"Colab lacks {', '.join(self.lacking)}: the notebook installs them there."
@@ -58,8 +78,8 @@ def add(project: Path, requirements: Sequence[str], *, freeze: str = "") -> Chan
             No file is changed.
     """
     given = {canonicalize_name(_parsed(text).name): text for text in requirements}
-    kept = [text for text in _dependencies(project) if _name(text) not in given]
-    return _compile(project, [*kept, *given.values()], freeze=freeze)
+    kept = [text for text in dependencies_of(project) if name_of(text) not in given]
+    return _change(project, [*kept, *given.values()], freeze=freeze)
 
 
 def remove(project: Path, names: Sequence[str], *, freeze: str = "") -> Change:
@@ -68,37 +88,108 @@ def remove(project: Path, names: Sequence[str], *, freeze: str = "") -> Change:
     Raises:
         UserError: If one is not there. No file is changed.
     """
-    before, gone = _dependencies(project), {canonicalize_name(name) for name in names}
-    if unknown := sorted(gone - {_name(text) for text in before}):
+    before, gone = dependencies_of(project), {canonicalize_name(name) for name in names}
+    if unknown := sorted(gone - {name_of(text) for text in before}):
         raise UserError(
             f"{', '.join(unknown)}: not among the dependencies in {project / 'pyproject.toml'},"
             f" which are {', '.join(before)}."
         )
-    return _compile(project, [t for t in before if _name(t) not in gone], freeze=freeze)
+    return _change(project, [t for t in before if name_of(t) not in gone], freeze=freeze)
 
 
-def _compile(project: Path, dependencies: Sequence[str], *, freeze: str) -> Change:
-    """Solve the needs under the runtime's versions, and write `pyproject.toml` and both pins."""
-    made_for, head = _parts(project / BASE)
-    runtime = pinned_runtime(project / BASE)
-    (python,) = re.findall(r"\(Python (3\.\d+)\)", made_for)
-    had = parse_freeze(read_freeze(freeze or address_of(runtime)))
+def move(project: Path, name: str, *, freeze: str = "", python: str | None = None) -> Change:
+    """Bring a project to another Colab runtime: pins, Python, and what its notebooks ask for.
+
+    The project's own libraries stay, solved anew under the runtime's versions.
+
+    Args:
+        project: The project's directory.
+        name: The runtime's name, such as 2026.07; or `latest`, to what Colab is today.
+        freeze: Path or address of the runtime's `pip freeze`; Google's own if empty.
+        python: The runtime's Python, such as 3.13, if the freeze doesn't tell.
+
+    Raises:
+        UserError: If Colab offers no such runtime, or a library doesn't fit its versions. No file
+            is changed.
+    """
+    from ..notebooks.asked_runtime import asking_for
+    from ..notebooks.files import find_notebooks
+
+    if freeze and not re.fullmatch(rf"20\d\d\.\d\d|{LATEST}", name):
+        raise UserError(f"{name!r} names no runtime. Give a name such as 2026.07, or {LATEST}.")
+    today = f"{datetime.now(UTC):%Y-%m-%d}" if name == LATEST else ""
+    runtime = Runtime(name=name, source=freeze, date=today) if freeze else runtime_named(name)
+    had = parse_freeze(read_freeze(runtime.source))
+    python = runtime_python(had, python)
+    _check_age(runtime, had)
+    change, texts = _solved(  # what Colab lacks keeps its version where that still fits
+        *(project, dependencies_of(project), had),
+        python=python,
+        comment=runtime.comment(python),
+        versions=had.versions,
+    )
+    settings = project / "pyproject.toml"
+    texts[settings] = for_python(settings, python)
+    for path in find_notebooks(project / "notebooks"):
+        texts[path] = asking_for(path, name)
+    _write(texts)
+    return change
+
+
+def _change(project: Path, dependencies: Sequence[str], *, freeze: str) -> Change:
+    """Solve other dependencies under the project's runtime, and write `pyproject.toml` and pins."""
+    comment, _ = parts(project / BASE)
+    (python,) = re.findall(r"\(Python (3\.\d+)\)", comment)
+    had = parse_freeze(read_freeze(freeze or address_of(pinned_runtime(project / BASE))))
+    # What is pinned stays as it is, also where Colab has moved its latest runtime since.
+    pinned = {n: pins[0].version for n, pins in parse_pins(pins_in(project), ()).items()}
+    change, texts = _solved(
+        *(project, dependencies, had),
+        python=python,
+        comment=comment,
+        versions={**had.versions, **pinned},
+    )
+    texts[project / "pyproject.toml"] = with_dependencies(project, dependencies)
+    _write(texts)
+    return change
+
+
+def _solved(
+    project: Path,
+    dependencies: Sequence[str],
+    had: Freeze,
+    *,
+    python: str,
+    comment: str,
+    versions: Mapping[str, str],
+) -> tuple[Change, dict[Path, str]]:
+    """Solve a project's needs under a runtime's versions.
+
+    Args:
+        project: The project's directory.
+        dependencies: What the notebook needs.
+        had: What the runtime has.
+        python: The runtime's Python.
+        comment: Of the requirements files.
+        versions: Of packages, which bind whatever of them is needed.
+
+    Returns:
+        What changes, and the text of both requirements files.
+    """
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    dev = settings["dependency-groups"]["dev"]
-    known = "".join(_pins_in(project / name) for name in (BASE, DEV))
+    known, oldest = pins_in(project), oldest_python(project)
     conditions = conditions_for(python)
     before = parse_pins(known, conditions)
-    # What is pinned stays as it is, also where Colab has moved its latest runtime since.
-    bounds = dict(had.versions) | {name: pins[0].version for name, pins in before.items()}
     solution = solve(
-        [*dependencies, *dev],
-        constraints="".join(f"{name}=={version}\n" for name, version in bounds.items()),
+        [*dependencies, *settings["dependency-groups"]["dev"]],
+        constraints="".join(f"{name}=={version}\n" for name, version in versions.items()),
         conditions=conditions,
         options=["--generate-hashes", "--no-annotate"],
         known=known,
+        oldest=oldest,
     )
     pins = parse_pins(solution, conditions)
-    base = closure(dependencies, solution=solution, conditions=conditions)
+    base = closure(dependencies, solution=solution, conditions=conditions, oldest=oldest)
     lacking = sorted(
         name
         for name in base
@@ -106,58 +197,54 @@ def _compile(project: Path, dependencies: Sequence[str], *, freeze: str) -> Chan
     )
     check_closure(pins, {n: via for n, via in base.items() if n not in lacking}, had, python)
 
+    _, head = parts(project / BASE)
     own = _written(pins, [name for name in base if name not in lacking])
     more = f"{ADDED}\n{_written(pins, lacking)}" if lacking else ""
-    text = _with_dependencies(project, dependencies)
     dev_pins = _written(pins, [name for name in pins if name not in base])
-    write_whole(project / BASE, f"{head}{more}{made_for}{own}")
-    write_whole(project / DEV, f"{made_for}-r {BASE}\n{dev_pins}")
-    write_whole(project / "pyproject.toml", text)
-    return Change(
-        added=tuple(f"{n}=={pins[n][0].version}" for n in sorted(pins.keys() - before.keys())),
-        removed=tuple(sorted(before.keys() - pins.keys())),
+    old, new = _versions(before), _versions(pins)
+    change = Change(
+        added=tuple(f"{name}=={new[name]}" for name in sorted(new.keys() - old.keys())),
+        removed=tuple(sorted(old.keys() - new.keys())),
+        moved=tuple(
+            f"{name} {old[name]} → {new[name]}"
+            for name in sorted(old.keys() & new.keys())
+            if old[name] != new[name]
+        ),
         lacking=tuple(lacking),
     )
+    return change, {
+        project / BASE: f"{head}{more}{comment}{own}",
+        project / DEV: f"{comment}-r {BASE}\n{dev_pins}",
+    }
 
 
-def _parts(requirements: Path) -> tuple[str, str]:
-    """Return the comment that names the runtime, and what stands above it: the library."""
-    text = requirements.read_text(encoding="utf-8")
-    head, found, rest = text.partition(MADE_FOR)
-    comment = re.match(r"(?:#.*\n)+", found + rest)
-    assert comment is not None
-    return comment[0], head.partition(ADDED)[0]
+def _write(texts: Mapping[Path, str]) -> None:
+    for path, text in texts.items():
+        write_whole(path, text)
 
 
-def _pins_in(requirements: Path) -> str:
-    """Return the pins of a file as uv writes them, without the library's."""
-    text = requirements.read_text(encoding="utf-8")
-    return re.sub(r"^(?:#|-|exactrun==).*\n", "", text, flags=re.MULTILINE)
+def _check_age(runtime: Runtime, had: Freeze) -> None:
+    """Raise a UserError if a runtime's packages are too old for this release of exactrun."""
+    needs = [Requirement(text) for text in metadata.requires("exactrun") or []]
+    old = [
+        f"{need.name} {version}, and exactrun needs {need}"
+        for need in needs
+        if need.marker is None
+        and (version := had.versions.get(canonicalize_name(need.name)))
+        and not need.specifier.contains(version, prereleases=True)
+    ]
+    if old:
+        raise UserError(
+            f"The runtime {runtime.name} is too old: it has {'; '.join(old)}. Take a newer one."
+        )
+
+
+def _versions(pins: Mapping[str, Sequence[Pin]]) -> dict[str, str]:
+    return {name: " or ".join(pin.version for pin in each) for name, each in pins.items()}
 
 
 def _written(pins: Mapping[str, Sequence[Pin]], names: Iterable[str]) -> str:
     return "".join(str(pin) for name in sorted(names) for pin in pins[name])
-
-
-def _dependencies(project: Path) -> list[str]:
-    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    found: list[str] = settings["project"]["dependencies"]
-    return found
-
-
-def _with_dependencies(project: Path, dependencies: Sequence[str]) -> str:
-    """Return the text of `pyproject.toml` with these dependencies; what stays keeps its line."""
-    text = (project / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(r"^dependencies = \[\n((?:.*\n)*?)\]", text, flags=re.MULTILINE)
-    if found is None:
-        raise UserError(
-            f"{project / 'pyproject.toml'} has no list `dependencies = [` with a line for each"
-            f" library. Write it so, with: {', '.join(dependencies)}."
-        )
-    lines = {tomllib.loads(f"a = [{line}\n]")["a"][0]: line for line in found[1].splitlines()}
-    wanted = {text: lines.get(text, f"    {json.dumps(text)},") for text in dependencies}
-    ordered = "".join(f"{wanted[text]}\n" for text in sorted(wanted, key=_name))
-    return text[: found.start(1)] + ordered + text[found.end(1) :]
 
 
 def _parsed(text: str) -> Requirement:
@@ -170,7 +257,3 @@ def _parsed(text: str) -> Requirement:
     if found.url:
         raise UserError(f"{text!r} is an address; give the name of a library in the package index.")
     return found
-
-
-def _name(text: str) -> str:
-    return str(canonicalize_name(Requirement(text).name))

@@ -94,6 +94,7 @@ def solve(
     conditions: Iterable[str],
     options: Sequence[str],
     known: str = "",
+    oldest: str = OLDEST_PYTHON,
 ) -> str:
     """Return the requirements that meet the needs on all platforms, as uv writes them.
 
@@ -103,6 +104,7 @@ def solve(
         conditions: Where the requirements shall hold.
         options: What to write beside the versions.
         known: Earlier requirements: their versions and hashes are kept wherever they still fit.
+        oldest: The oldest Python that they shall hold for.
 
     Raises:
         UserError: There is no solution, or uv doesn't work.
@@ -115,7 +117,7 @@ def solve(
         # Strings and lists of strings are written alike in JSON and in TOML.
         (folder / "pyproject.toml").write_text(
             '[project]\nname = "needs"\nversion = "0"\n'
-            f'requires-python = ">={OLDEST_PYTHON}"\n'
+            f'requires-python = ">={oldest}"\n'
             f"dependencies = {json.dumps(sorted(set(needs)))}\n"
             f"[tool.uv]\nenvironments = {json.dumps([' and '.join(conditions)])}\n",
             encoding="utf-8",
@@ -124,7 +126,7 @@ def solve(
         (folder / "solution.txt").write_text(known, encoding="utf-8")
         command = [
             *(uv, "pip", "compile", "pyproject.toml", "--universal", "--fork-strategy", "fewest"),
-            *("--python", sys.executable, "--python-version", OLDEST_PYTHON),
+            *("--python", sys.executable, "--python-version", oldest),
             *("--constraints", "constraints.txt", "--output-file", "solution.txt"),
             *("--no-header", "--quiet", *options),
         ]
@@ -154,7 +156,11 @@ def solve(
 
 
 def closure(
-    needs: Iterable[str], *, solution: str, conditions: Iterable[str]
+    needs: Iterable[str],
+    *,
+    solution: str,
+    conditions: Iterable[str],
+    oldest: str = OLDEST_PYTHON,
 ) -> dict[str, tuple[str, ...]]:
     """Return every package that some of the needs bring, and the packages that need it.
 
@@ -163,6 +169,7 @@ def closure(
         solution: What `solve` returned under the same conditions: it gives the versions, and uv
             passes over its hashes.
         conditions: Where the requirements shall hold.
+        oldest: The oldest Python that they shall hold for.
 
     Raises:
         UserError: uv doesn't work.
@@ -172,6 +179,7 @@ def closure(
         constraints=solution,
         conditions=conditions,
         options=["--annotation-style", "line"],
+        oldest=oldest,
     )
     lines = re.findall(r"^([\w.-]+)==.*?# via (.*)$", annotated, flags=re.MULTILINE)
     # Files are named there, too: "needs (pyproject.toml)", "-c constraints.txt".
