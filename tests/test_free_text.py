@@ -164,7 +164,8 @@ def test_an_answer_typed_or_replayed_is_not_rendered(small_template: Path, tmp_p
 
 
 @settings(max_examples=100, phases=[Phase.explicit, Phase.generate])
-@given(text=TEXT.filter(str.strip))
+# Jinja makes "\r" a "\n"; no prompt returns one.
+@given(text=TEXT.filter(lambda text: text.strip() and "\r" not in text))
 @example(text=HARD)
 @example(text="{% endraw %} '''{{ \"}}\" }} \\u0041 {# 🚀 \x00\x7f\u2028")
 def test_what_is_kept_of_a_typed_answer_is_rendered_to_the_same_text(text: str) -> None:

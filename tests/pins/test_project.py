@@ -106,7 +106,7 @@ def test_a_library_for_newer_pythons_only_fits_once_the_project_is_for_those_onl
     project: Path, more: Path
 ) -> None:
     add_package(more, "modern", "1.0", [], python=">=3.12")
-    with pytest.raises(UserError, match=r"Python >=3\.12(?s:.*)using `requires-python`"):
+    with pytest.raises(UserError, match=r"Python >=3\.12"):
         add(project, ["modern"], freeze=freeze_of(project))
     file = project / "pyproject.toml"
     named = 'name = "small"\n'
