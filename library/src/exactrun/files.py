@@ -78,7 +78,7 @@ def whole_file(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one that tells
-            partial.unlink(missing_ok=True)
+            discard(partial)
         raise
 
 
@@ -104,24 +104,18 @@ def copy_verified(
         OSError: If the copy can't be written, or doesn't hold the source's bytes.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    target, partial = directory / source.name, directory / f".{source.name}.partial"
-    written = hashlib.sha256()
-    try:
-        with source.open("rb") as reader, partial.open("wb") as writer:
-            while chunk := reader.read(CHUNK):
-                written.update(chunk)
-                writer.write(chunk)
-                moved()
-            writer.flush()
-            os.fsync(writer.fileno())
+    written, target = hashlib.sha256(), directory / source.name
+    with source.open("rb") as reader, whole_file(target, "wb") as writer:
+        while chunk := reader.read(CHUNK):
+            written.update(chunk)
+            writer.write(chunk)
+            moved()
+        writer.flush()
+        os.fsync(writer.fileno())
         moved()
-        if sha256_of(partial) != written.hexdigest():
-            raise OSError(errno.EIO, f"{partial} does not hold what was written to it")
-    except OSError:
-        with contextlib.suppress(OSError):  # the first error is the one that tells
-            discard(partial)
-        raise
-    return partial.replace(target)
+        if sha256_of(Path(writer.name)) != written.hexdigest():
+            raise OSError(errno.EIO, f"{writer.name} does not hold what was written to it")
+    return target
 
 
 def discard(path: Path) -> None:
