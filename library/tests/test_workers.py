@@ -177,14 +177,20 @@ def start(directory: Path, *, devices: int = 1, count: int = 1) -> dict[str, Any
 
 
 @pytest.mark.thorough
-def test_a_run_is_the_same_on_one_device_on_two_and_on_two_workers(tmp_path: Path) -> None:
-    one = start(tmp_path / "one")
-    for name, options in (("two", {"devices": 2}), ("workers", {"count": 2})):
-        other = start(tmp_path / name, **options)
-        assert other["metrics"] == pytest.approx(one["metrics"], rel=1e-3)
-        statuses = {check["name"]: check["status"] for check in other["checks"]}
-        assert statuses["model"] == statuses["training"] == "passed"
-    assert one["devices"] == "CPU"
-    assert other["devices"] == "2 × CPU of 2 workers"
-    kept = {path.name for path in (tmp_path / "workers/runs").rglob("*.keras")}
+@pytest.mark.parametrize(
+    ("options", "devices"),
+    [
+        ({"count": 2}, "2 × CPU of 2 workers"),
+        pytest.param({"devices": 2}, "2 × CPU", marks=pytest.mark.slow),  # see test_scale
+    ],
+)
+def test_a_run_of_several_is_that_of_one_device(
+    options: dict[str, int], devices: str, tmp_path: Path
+) -> None:
+    one, other = start(tmp_path / "one"), start(tmp_path / "other", **options)
+    assert other["metrics"] == pytest.approx(one["metrics"], rel=1e-3)
+    statuses = {check["name"]: check["status"] for check in other["checks"]}
+    assert statuses["model"] == statuses["training"] == "passed"
+    assert (one["devices"], other["devices"]) == ("CPU", devices)
+    kept = {path.name for path in (tmp_path / "other/runs").rglob("*.keras")}
     assert kept == {"model.keras"}
