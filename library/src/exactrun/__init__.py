@@ -58,37 +58,31 @@ __all__ = [
     "write_shards",
 ]
 
-_MODULES = {
-    "BadExample": "examples",
-    "Checkpoints": "checkpoints",
-    "Examples": "examples",
-    "History": "callbacks",
-    "Run": "run",
-    "csv_rows": "tables",
-    "evaluate": "fitting",
-    "fetch_drive_folder": "drive_folder",
-    "find_data": "environment",
-    "fit": "fitting",
-    "get_secret": "colab",
-    "image_directory": "images",
-    "load_metadata": "saving",
-    "load_object": "objects",
-    "mount_drive": "colab",
-    "open_shards": "shards",
-    "run_workers": "workers",
-    "save_model": "saving",
-    "save_object": "objects",
-    "split": "splits",
-    "stage": "staging",
-    "write_shards": "shards",
+_NAMES = {
+    "callbacks": ["History"],
+    "checkpoints": ["Checkpoints"],
+    "colab": ["get_secret", "mount_drive"],
+    "drive_folder": ["fetch_drive_folder"],
+    "environment": ["find_data"],
+    "examples": ["BadExample", "Examples"],
+    "fitting": ["evaluate", "fit"],
+    "images": ["image_directory"],
+    "objects": ["load_object", "save_object"],
+    "run": ["Run"],
+    "saving": ["load_metadata", "save_model"],
+    "shards": ["open_shards", "write_shards"],
+    "splits": ["split"],
+    "staging": ["stage"],
+    "tables": ["csv_rows"],
+    "workers": ["run_workers"],
 }
-"""Where each name is."""
+"""What is in each module."""
 
-_SUBMODULES = ("datasets",)
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
+    if name == "datasets":
         return importlib.import_module(f".{name}", __name__)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
