@@ -37,13 +37,10 @@ def write_archive(
     """Write arrays and facts so that the file is whole or absent.
 
     Args:
-        path: The file.
+        path: The file; one of that name stays as it was if this one can't be written.
         arrays: By name; also of types that NumPy itself doesn't know, such as bfloat16.
         facts: What JSON can hold.
         pause: Called after each block.
-
-    Raises:
-        OSError: If the disk is full or can't be written; a file of that name stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     dtypes = {name: array.dtype.name for name, array in arrays.items() if array.dtype.kind == "V"}
