@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 from scaled import train
-from sessions import CONTEXT, start_server
 
-pytestmark = [pytest.mark.thorough, pytest.mark.xdist_group("scale")]
+pytestmark = pytest.mark.thorough
 
 
 class Session:
     """A process that trains; see `scaled.train`."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
+        from sessions import CONTEXT, start_server  # not on every system
+
         start_server()
         self.place = Path(tempfile.mkdtemp(dir=directory.parent))
         settings = {"epochs": 2, "directory": str(directory), **settings}
@@ -92,12 +93,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return train_alone(place / "two", alone=str(place / "one"), name="three_outputs", devices=2)
 
 
+@pytest.mark.xdist_group("two")  # of pytest-xdist's workers one makes the fixture, not both
 def test_two_devices_learn_what_one_does(two: dict[str, Any]) -> None:
     one = two["alone"]
     assert_same(two, one)
     assert two["evaluated"] == pytest.approx(one["evaluated"], rel=1e-5)
 
 
+@pytest.mark.xdist_group("two")
 def test_two_workers_learn_what_one_device_does(two: dict[str, Any], tmp_path: Path) -> None:
     chief, other = train_workers((tmp_path / "a", tmp_path / "b"), name="three_outputs")
     assert_same(chief, two["alone"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -163,17 +164,37 @@ def test_a_signal_is_passed_on_once(number: signal.Signals, tmp_path: Path) -> N
 
 def start(directory: Path, *, devices: int = 1, count: int = 1) -> dict[str, Any]:
     """Train on devices or workers; return the record."""
+    from sessions import CONTEXT, start_server  # not on every system
+
     directory.mkdir()
-    (directory / "train.py").write_text(TRAIN)
-    command = [sys.executable, str(directory / "train.py"), str(directory), str(devices)]
-    code = f"import exactrun, sys; sys.exit(exactrun.run_workers({command}, {count}))"
-    env = os.environ | {"PYTHONPATH": str(SOURCE), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if count > 1:
-        command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    script, said = directory / "train.py", directory / "said.txt"
+    script.write_text(TRAIN)
+    arguments = [str(script), str(directory), str(devices)]
+    if count == 1:  # forked from a process that has imported TensorFlow
+        start_server()
+        process = CONTEXT.Process(target=_train, args=(arguments, said))
+        process.start()
+        process.join(240)
+        code, text = process.exitcode, said.read_text()
+    else:
+        command = [sys.executable, *arguments]
+        program = f"import exactrun, sys; sys.exit(exactrun.run_workers({command}, {count}))"
+        env = os.environ | {"PYTHONPATH": str(SOURCE), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=240
+        )
+        code, text = done.returncode, done.stdout + done.stderr[-3000:]
+    assert code == 0, text
     found: dict[str, Any] = json.loads((directory / "runs/first/run.json").read_text())
     return found
+
+
+def _train(arguments: list[str], said: Path) -> None:
+    file = os.open(said, os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
 
 
 @pytest.mark.thorough
