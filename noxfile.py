@@ -79,11 +79,9 @@ def library(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[-1], default=False, download_python="never")
 def stacks(session: nox.Session) -> None:
     """Test notebooks on today's Jupyter, newer than Colab's, without TensorFlow (2 minutes)."""
-    extra = nox.project.load_toml(LIBRARY / "pyproject.toml")["project"]["optional-dependencies"]
     newest = ["ipykernel>=7", "ipython>=9", "nbclient>=0.11", "jupyter-client>=8"]
     shown = ["matplotlib", "pandas", "pytest", "pytest-xdist", "tqdm"]
-    session.install("--upgrade", *extra["notebooks"], *newest, *shown)
-    session.install("--no-deps", "--editable", str(LIBRARY))
+    session.install("--upgrade", "--editable", f"./{LIBRARY}[notebooks]", *newest, *shown)
     names = ("notebook_commands", "notebooks_page", "papermill_*", "pytest_plugin", "verdicts")
     files = [str(f) for n in names for f in sorted(LIBRARY.glob(f"tests/notebooks/test_{n}.py"))]
     quick = ["--numprocesses", "2", "-m", "not slow and not thorough"]

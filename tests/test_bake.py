@@ -245,6 +245,23 @@ def test_a_fresh_project_is_formatted_and_lints_clean_whatever_its_name(
 ) -> None:
     # The name decides the order of imports and the length of lines.
     project = bake(task=task, project_slug=first * length, github_owner="o" * min(length, 39))
+    notebooks = ["--isolated", "--line-length", "100", "notebooks"]  # whose code is its user's
+    for command in (
+        ["format", "--diff", "."],
+        ["check", "."],
+        ["format", "--diff", *notebooks],
+        ["check", "--select", "F", *notebooks],
+    ):
+        finished = project.run(sys.executable, "-m", "ruff", *command, "--no-cache")
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_a_cell_written_in_colab_is_not_held_to_the_style_of_modules(bake: Bake) -> None:
+    project = bake()
+    path = project.path / "notebooks" / "setup.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["cells"][-1]["source"] = ["import os,sys\n", "x=[ 1,2 ]"]
+    path.write_text(json.dumps(notebook), encoding="utf-8")
     for command in (["format", "--diff"], ["check"]):
         finished = project.run(sys.executable, "-m", "ruff", *command, "--no-cache", ".")
         assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -137,13 +137,16 @@ def train(project: Project, python: Path, name: str, *flags: str) -> Path:
 
 
 @INSTALLED
-@pytest.mark.parametrize(("task", "accuracy"), [("image", 0.97), ("text", 0.82)])
+@pytest.mark.parametrize(
+    ("task", "accuracy", "license"), [("image", 0.97, "CC BY-SA 3.0"), ("text", 0.82, "Apache-2.0")]
+)
 def test_it_learns_real_data(
-    installed: dict[str, tuple[Project, Path]], task: str, accuracy: float
+    installed: dict[str, tuple[Project, Path]], task: str, accuracy: float, license: str
 ) -> None:
     project, python = installed[task]
     record = record_in(train(project, python, "first"))
     assert record["metrics"]["test_accuracy"] >= accuracy
+    assert license in record["data"]
     assert [check for check in record["checks"] if check["status"] == "failed"] == []
 
 

@@ -222,9 +222,12 @@ def test_a_command_of_another_module_is_added_when_it_is_asked_for(
     assert command_line.main([command, "3"]) == 3
 
 
-@pytest.mark.parametrize("missing", ["papermill", "nbformat.v4"])
+@pytest.mark.parametrize(
+    ("missing", "extra"),
+    [("papermill", "papermill nbconvert"), ("nbformat.v4", "papermill"), ("numpy", "tensorflow")],
+)
 def test_a_missing_extra_is_named_with_what_installs_it(
-    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    missing: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def add_to(commands: Any) -> None:
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
@@ -232,7 +235,8 @@ def test_a_missing_extra_is_named_with_what_installs_it(
     fake_module(monkeypatch, "exactrun.notebooks", __path__=[])
     fake_module(monkeypatch, "exactrun.notebooks.commands", add_to=add_to)
     assert command_line.main(["notebook", "run", "a.ipynb"]) == 1
-    said = f"This needs {missing}: it comes with: python -m pip install papermill nbconvert"
+    package = missing.split(".")[0]
+    said = f"This needs {package}, which comes with: python -m pip install {extra}"
     assert capsys.readouterr().err.startswith(said)
 
 

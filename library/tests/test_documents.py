@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -76,3 +78,12 @@ def test_the_readmes_example_of_larger_data_runs(
     exec(blocks()[1], known)
     assert known["history"].finished
     assert [len(known[part]) for part in ("train", "validation", "test")] == [64, 8, 8]
+
+
+def test_without_tensorflow_a_name_that_needs_it_says_what_to_install() -> None:
+    blocked = "import sys; sys.modules |= dict.fromkeys(['keras', 'numpy', 'tensorflow'])\n"
+    code = blocked + "import exactrun, exactrun.notebooks\nprint('imported')\nexactrun.fit"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "imported\n"
+    needed = "exactrun.fit needs the extra `tensorflow` of exactrun"
+    assert done.stderr.splitlines()[-1].startswith(needed)

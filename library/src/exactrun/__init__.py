@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from .errors import INSTALL_TENSORFLOW, UserError
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -82,11 +82,16 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "datasets":
-        return importlib.import_module(f".{name}", __name__)
-    if name not in _MODULES:
+    if name != "datasets" and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    try:
+        module = importlib.import_module(f".{_MODULES.get(name, name)}", __name__)
+    except ModuleNotFoundError as error:
+        error.add_note(
+            f"exactrun.{name} needs the extra `tensorflow` of exactrun: {INSTALL_TENSORFLOW}"
+        )
+        raise
+    found = getattr(module, name) if name in _MODULES else module
     globals()[name] = found
     return found
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import INSTALL_NOTEBOOKS, UserError
+from .errors import INSTALL_NOTEBOOKS, INSTALL_TENSORFLOW, UserError
 from .version import __version__
 
 ELSEWHERE = {
@@ -24,10 +24,18 @@ ELSEWHERE = {
 }
 """Commands that other modules add, imported if asked for: notebooks need more than Colab has."""
 
-EXTRA = ("papermill", "nbclient", "nbconvert", "nbformat", "ipykernel", "jupyter_client", "psutil")
-"""Packages of the extra `notebooks`."""
-
-NOT_INSTALLED = f"it comes with: {INSTALL_NOTEBOOKS}"
+NOTEBOOKS = (
+    "papermill",
+    "nbclient",
+    "nbconvert",
+    "nbformat",
+    "ipykernel",
+    "jupyter_client",
+    "psutil",
+)
+TENSORFLOW = ("keras", "numpy", "pandas", "PIL", "tensorflow", "tqdm")
+EXTRAS = dict.fromkeys(NOTEBOOKS, INSTALL_NOTEBOOKS) | dict.fromkeys(TENSORFLOW, INSTALL_TENSORFLOW)
+"""Packages of the extras, and what brings them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,10 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
     except ModuleNotFoundError as error:
-        if str(error.name).split(".")[0] in EXTRA:
-            print(f"This needs {error.name}: {NOT_INSTALLED}", file=sys.stderr)
-            return 1
-        raise
+        package = str(error.name).split(".")[0]
+        if package not in EXTRAS:
+            raise
+        print(f"This needs {package}, which comes with: {EXTRAS[package]}", file=sys.stderr)
+        return 1
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ class Splits:
     validation: tuple[Any, ...]
     test: tuple[Any, ...]
     class_names: tuple[str, ...] = ()
+    origin: str = ""
 
 
 def load_data(config: Config) -> Splits:

@@ -66,5 +66,5 @@ def train(config: Config) -> exactrun.Run:
 {% else %}
     model = run.save_model(model, check_on=splits.test[0], class_names=splits.class_names)
 {% endif %}
-    run.log(history=history, test=exactrun.evaluate(model, *splits.test))
+    run.log(history=history, test=exactrun.evaluate(model, *splits.test), data=splits.origin)
     return run
