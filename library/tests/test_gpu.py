@@ -32,6 +32,7 @@ class FakeGpus:
         self.capabilities = dict(zip((d.name for d in self.devices), capabilities, strict=True))
         self.visible: list[Any] = self.devices
         self.growing: list[Any] = []
+        self.limits: dict[str, int] = {}
 
     def list_physical_devices(self, kind: str) -> list[Any]:
         return self.devices
@@ -41,6 +42,9 @@ class FakeGpus:
 
     def set_memory_growth(self, device: Any, enable: bool) -> None:
         self.growing.append(device)
+
+    def set_logical_device_configuration(self, device: Any, parts: list[Any]) -> None:
+        self.limits[device.name] = parts[0].memory_limit
 
     def get_device_details(self, device: Any) -> dict[str, Any]:
         capability = self.capabilities[device.name]
@@ -53,7 +57,8 @@ def see(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> Fake
     import tensorflow as tf
 
     fake = FakeGpus(capabilities)
-    for name in ("list_physical_devices", "set_visible_devices"):
+    set_logical = "set_logical_device_configuration"
+    for name in ("list_physical_devices", "set_visible_devices", set_logical):
         monkeypatch.setattr(tf.config, name, getattr(fake, name))
     for name in ("set_memory_growth", "get_device_details"):
         monkeypatch.setattr(tf.config.experimental, name, getattr(fake, name))
@@ -157,6 +162,12 @@ def test_all_gpus_are_taken_and_their_memory_grows(monkeypatch: pytest.MonkeyPat
     assert not found.untried
 
 
+def test_memory_can_be_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = see(monkeypatch, (7, 5))
+    gpu.setup("gpu", memory_limit_mb=2048)
+    assert (gpus.limits, gpus.growing) == ({"GPU 0": 2048}, [])
+
+
 def test_a_gpu_can_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     gpus = see(monkeypatch, (7, 5))
     assert gpu.setup("cpu").kind == "cpu"
@@ -167,6 +178,8 @@ def test_a_gpu_can_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_setting_is_refused(setting: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         gpu.setup(setting)
+    with pytest.raises(UserError, match="memory_limit_mb=0 must be at least 1"):
+        gpu.setup(memory_limit_mb=0)
 
 
 @pytest.mark.parametrize(

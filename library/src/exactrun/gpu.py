@@ -52,16 +52,17 @@ class Accelerator:
     untried: bool = False
 
 
-def setup(accelerator: str = "auto") -> Accelerator:
+def setup(accelerator: str = "auto", *, memory_limit_mb: int | None = None) -> Accelerator:
     """Choose the accelerator; call it before anything else uses TensorFlow.
 
     Nothing is computed here, because TensorFlow joins several workers only before its first
     operation: `strategy` does that, and then `verify` has the GPUs work. Which of several GPUs are
-    used, the environment variable CUDA_VISIBLE_DEVICES says. The memory that is taken of each grows
-    with the need, so that a second process finds some left.
+    used, the environment variable CUDA_VISIBLE_DEVICES says.
 
     Args:
         accelerator: gpu, cpu (a GPU is hidden from TensorFlow) or auto, which takes what is there.
+        memory_limit_mb: Memory in MiB to take of each GPU; None lets it grow with the need, so that
+            a second process finds some left.
 
     Raises:
         UserError: If a GPU was demanded and none can be used, or if TensorFlow was already used
@@ -69,6 +70,10 @@ def setup(accelerator: str = "auto") -> Accelerator:
     """
     if accelerator not in ("auto", "gpu", "cpu"):
         raise UserError(f"accelerator={accelerator!r} is unknown; choose one of auto, gpu, cpu.")
+    if memory_limit_mb is not None and memory_limit_mb < 1:
+        raise UserError(
+            f"memory_limit_mb={memory_limit_mb} must be at least 1; None lets the memory grow."
+        )
     tf = _import_tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     details = {gpu: tf.config.experimental.get_device_details(gpu) for gpu in gpus}
@@ -93,13 +98,17 @@ def setup(accelerator: str = "auto") -> Accelerator:
     try:
         if gpus:
             tf.config.set_visible_devices(used, "GPU")
+        for gpu in used if memory_limit_mb is not None else ():
+            limited = tf.config.LogicalDeviceConfiguration(memory_limit=memory_limit_mb)
+            tf.config.set_logical_device_configuration(gpu, [limited])
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"accelerator={accelerator} comes too late: {error}. Set up the devices before anything"
-            " uses TensorFlow: Runtime → Restart session, then Runtime → Run all."
+            f"accelerator={accelerator} and memory_limit_mb={memory_limit_mb} come too late:"
+            f" {error}. Set up the devices before anything uses TensorFlow: Runtime → Restart"
+            " session, then Runtime → Run all."
         ) from error
     try:
-        for gpu in used:
+        for gpu in used if memory_limit_mb is None else ():
             tf.config.experimental.set_memory_growth(gpu, True)
     except (RuntimeError, ValueError):  # it works as well without, and nobody has asked for it
         say("TensorFlow was in use before: it may hold all of the GPU's memory.")

@@ -129,11 +129,18 @@ class Run:
             self._check_pins(self.project_dir / requirements, found.where)
         return found
 
-    def setup_devices(self, accelerator: str = "auto", *, deterministic: bool = False) -> Any:
+    def setup_devices(
+        self,
+        accelerator: str = "auto",
+        *,
+        memory_limit_mb: int | None = None,
+        deterministic: bool = False,
+    ) -> Any:
         """Choose the accelerator, verify that it computes right, and return the strategy.
 
         Args:
             accelerator: gpu (an error if there is none), cpu (a GPU is hidden), or auto.
+            memory_limit_mb: Memory in MiB to take of each GPU; None lets it grow with the need.
             deterministic: Use only kernels that give the same bits every time, some of them slower.
 
         Returns:
@@ -146,7 +153,7 @@ class Run:
         from . import gpu
 
         try:
-            found = gpu.setup(accelerator)
+            found = gpu.setup(accelerator, memory_limit_mb=memory_limit_mb)
             if deterministic:
                 gpu.make_deterministic()
             # Workers find each other before anything is computed, also by the verification.
