@@ -179,7 +179,7 @@ def bench_saving(place: Path) -> None:
             if save and now > due:
                 due = now + 1.0
                 called = time.perf_counter()
-                state = {"arrays": {"w": weights}, "facts": {"step": step}}
+                state = {"arrays": {"w": weights}, "lasting": {}, "facts": {"step": step}}
                 kept_in.save(Checkpoint(step=step, **state))
                 keeping = time.perf_counter() - called
             if taken_away() == others:

@@ -359,17 +359,25 @@ def _is(path: Any, step: int, place: Path | None = None) -> bool:
     return bool(matched) and int(matched[1]) >= step and place in (None, path.parent)
 
 
-def _half_written(plan: Plan, step: int, act: Act) -> None:
-    written: list[Any] = []
+def _is_best(path: Any, step: int) -> bool:
+    """Tell whether a path, partial or not, is of best weights, written after that step."""
+    return "best-" in Path(str(path)).name and _done >= step
 
-    def second(file: Any, *_: Any) -> None:
-        if _is(file.filename, step):
-            written.append(file)
-            if written.count(file) == 2:
-                file.fp.flush()
-                act()
 
-    _before(archive, "_write_array", second)
+def _half_written(found: Callable[[Any, int], bool]) -> Any:
+    def arm(plan: Plan, step: int, act: Act) -> None:
+        written: list[Any] = []
+
+        def second(file: Any, *_: Any) -> None:
+            if found(file.filename, step):
+                written.append(file)
+                if written.count(file) == 2:
+                    file.fp.flush()
+                    act()
+
+        _before(archive, "_write_array", second)
+
+    return arm
 
 
 def _half_uploaded(plan: Plan, step: int, act: Act) -> None:
@@ -412,7 +420,11 @@ INSTANTS: dict[str, Callable[[Plan, int, Act], None]] = {
     "after an epoch, before its checkpoint": lambda plan, step, act: _before(
         Training, "_save", _when(lambda it, wait: it._batch == 0 and it._step >= step, act)
     ),
-    "half of the archive written": _half_written,
+    "half of the best weights written": _half_written(_is_best),
+    "best weights written, the step not": lambda plan, step, act: _after(
+        checkpoints, "write_archive", _when(lambda path, *_, **__: _is_best(path, step), act)
+    ),
+    "half of the archive written": _half_written(_is),
     "archive written without its digest": lambda plan, step, act: _before(
         archive, "_digest", _when(lambda path, *_: ".partial" in path.name and _is(path, step), act)
     ),

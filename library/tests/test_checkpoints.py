@@ -17,16 +17,18 @@ import pytest
 from exactrun import Checkpoints, UserError, archive, checkpoints, files
 from exactrun.checkpoints import Checkpoint
 
+LASTING = {"best": np.arange(12.0)}
 
-def checkpoint(step: int) -> Checkpoint:
+
+def checkpoint(step: int, *, lasting: dict[str, np.ndarray] | None = None) -> Checkpoint:
     facts = {"library": "0.1.0", "identity": {}}
     arrays = {"a": np.full((3, 2), step, np.float32), "b": np.array(step)}
-    return Checkpoint(step=step, arrays=arrays, facts=facts)
+    return Checkpoint(step=step, arrays=arrays, lasting=lasting or {}, facts=facts)
 
 
-def save(place: Checkpoints, *steps: int) -> None:
+def save(place: Checkpoints, *steps: int, **options: Any) -> None:
     for step in steps:
-        place.save(checkpoint(step), wait=True)
+        place.save(checkpoint(step, **options), wait=True)
         place.wait()
 
 
@@ -72,15 +74,33 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
         "texts": np.array(["a", "bcd"]),
     }
     place = Checkpoints(tmp_path)
-    place.save(Checkpoint(step=3, arrays=arrays, facts={"library": "", "n": None}), wait=True)
+    place.save(
+        Checkpoint(step=3, arrays=arrays, lasting=LASTING, facts={"library": "", "n": None}),
+        wait=True,
+    )
     found = Checkpoints(tmp_path).newest()
     assert found is not None
     assert found.step == 3
     assert found.facts["n"] is None
-    for name, array in arrays.items():
-        stored = found.arrays[name]
+    for name, array in (arrays | LASTING).items():
+        stored = {**found.arrays, **found.lasting}[name]
         assert stored.dtype == array.dtype
         np.testing.assert_array_equal(stored, array)
+
+
+def test_a_save_is_one_file_and_best_weights_are_written_once_when_they_change(
+    tmp_path: Path,
+) -> None:
+    place = Checkpoints(tmp_path)
+    save(place, 1, 2, lasting=LASTING)
+    (best,) = [name for name in names(tmp_path) if name.startswith("best-")]
+    written = (tmp_path / best).stat().st_mtime_ns
+    save(place, 3, lasting=LASTING)
+    assert names(tmp_path) == [best, "step-00000002.npz", "step-00000003.npz"]
+    assert (tmp_path / best).stat().st_mtime_ns == written
+    save(place, 4, 5, lasting={"best": np.ones(3)})
+    assert len(names(tmp_path)) == 3
+    assert best not in names(tmp_path)
 
 
 def test_numpy_opens_a_checkpoint(tmp_path: Path) -> None:
@@ -117,6 +137,16 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_over(
         Checkpoints(tmp_path).newest()
     assert "does not start over by itself" in str(raised.value)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_checkpoint_whose_best_weights_are_damaged_is_not_taken(tmp_path: Path) -> None:
+    place = Checkpoints(tmp_path)
+    save(place, 1)
+    save(place, 2, lasting=LASTING)
+    flip_a_bit(next(tmp_path.glob("best-*")))
+    found = Checkpoints(tmp_path).newest()
+    assert found is not None
+    assert found.step == 1
 
 
 def test_newer_damaged_files_never_push_out_good_ones(tmp_path: Path) -> None:
@@ -238,7 +268,7 @@ def test_the_newest_is_taken_wherever_it_lies(older: str, tmp_path: Path) -> Non
 
 def test_what_is_saved_locally_is_copied_to_the_persistent_directory(tmp_path: Path) -> None:
     local, persistent = tmp_path / "local", tmp_path / "persistent"
-    save(Checkpoints(local, persistent=persistent), 1, 2, 3)
+    save(Checkpoints(local, persistent=persistent), 1, 2, 3, lasting=LASTING)
     assert names(persistent) == names(local)
     for path in local.iterdir():
         assert (persistent / path.name).read_bytes() == path.read_bytes()
@@ -307,7 +337,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_fills_up_keeps_the_last_good_checkpoint(small_disk: Path, capsys: Any) -> None:
     place = Checkpoints(small_disk)
     save(place, 1, 2)
-    large = Checkpoint(step=3, arrays={"a": np.zeros(1 << 19)}, facts={"library": ""})
+    large = Checkpoint(step=3, arrays={"a": np.zeros(1 << 19)}, lasting={}, facts={"library": ""})
     place.save(large, wait=True)
     assert "Step 3 was not saved" in capsys.readouterr().out
     assert names(small_disk) == ["step-00000001.npz", "step-00000002.npz"]

@@ -66,7 +66,7 @@ def until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
 def checkpoint(step: int, *, megabytes: int = 1) -> Checkpoint:
     random = np.random.default_rng(step)
     arrays = {"weights": random.random(megabytes * 131_072)}
-    return Checkpoint(step=step, arrays=arrays, facts={})
+    return Checkpoint(step=step, arrays=arrays, lasting={}, facts={})
 
 
 def checkpoints_on_drive(tmp_path: Path) -> Checkpoints:

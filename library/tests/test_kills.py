@@ -22,7 +22,7 @@ from jupyter_client.manager import start_new_kernel
 from sessions import INSTANTS, PYTHONPATH, Outcome, Plan, Strike, run
 
 from exactrun import Checkpoints, checkpoints, files
-from exactrun.archive import verify_archive
+from exactrun.archive import read_facts, verify_archive
 from exactrun.checkpoints import Checkpoint
 
 pytestmark = pytest.mark.thorough
@@ -62,10 +62,13 @@ def assert_same(found: Outcome, expected: Outcome, plan: Plan) -> None:
         if found.told["resumed_from"] == found.told["steps"]:
             steps = steps[-1:]  # there was nothing to save, so nothing was deleted either
         else:
+            best = {read_facts(place / name)["lasting"] for name in steps} - {""}
             assert len(steps) <= plan.max_to_keep, steps
-            assert names == set(steps), "nothing half-written stays"
+            assert names == {*steps, *best}, "nothing half-written or unused stays"
         for name in steps:
             verify_archive(place / name)
+            if best_name := read_facts(place / name)["lasting"]:
+                verify_archive(place / best_name)
 
 
 def newest(plan: Plan) -> int:
@@ -93,7 +96,10 @@ def finish(plan: Plan, expected: Outcome) -> None:
     assert_same(found, expected, plan)
 
 
-DELICATE: dict[str, Any] = {"name": "regression"}
+LASTING = {"callbacks.LASTING_BYTES": 64}
+"""Has even small weights lie in a file of their own, of which there is a new one each epoch."""
+
+DELICATE: dict[str, Any] = {"name": "regression", "settings": LASTING}
 """EarlyStopping ends it after step 20, and ReduceLROnPlateau changes its learning rate."""
 
 
@@ -125,6 +131,7 @@ def test_killed_at_one_delicate_instant_after_another_it_ends_with_the_same_bits
     plan = Plan(directory=tmp_path / "run", persistent=tmp_path / "drive", **DELICATE)
     for at, step in {
         "after the first checkpoint": 0,
+        "best weights written, the step not": 4,
         "half of the archive written": 5,
         "between rename and prune": 9,
         "half of an upload": 12,
@@ -271,23 +278,57 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def best_of(directory: Path, step: int) -> Path:
+    return directory / read_facts(directory / f"step-{step:08}.npz")["lasting"]
+
+
 @pytest.mark.parametrize(
-    "damage",
-    [truncate, fill_with_zeros, flip_a_bit, pytest.param(empty, marks=pytest.mark.slow)],
+    ("damage", "best"),
+    [
+        (truncate, False),
+        (fill_with_zeros, False),
+        (flip_a_bit, False),
+        (flip_a_bit, True),
+        *(
+            pytest.param(damage, best, marks=pytest.mark.slow)
+            for damage, best in [
+                (empty, False),
+                (truncate, True),
+                (fill_with_zeros, True),
+                (empty, True),
+                (lose, True),
+            ]
+        ),
+    ],
 )
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_gone_on_with(
-    damage: Callable[[Path], None], tmp_path: Path, unbroken: Unbroken
+    damage: Callable[[Path], None], best: bool, tmp_path: Path, unbroken: Unbroken
 ) -> None:
+    # Step 12 ends an epoch: it has best weights of its own.
     plan = Plan(directory=tmp_path / "run", each_step=True, **DELICATE)
     strike(plan, Strike(at="after a step", step=13))
     path = plan.directory / "step-00000012.npz"
-    damage(path)
+    damaged = best_of(plan.directory, 12) if best else path
+    damage(damaged)
     content = path.read_bytes()
-    found = run(plan)
-    assert found.took_over_at == 11, found.said
-    assert f"A checkpoint is damaged and set aside as {path.name}.damaged: " in found.said
-    assert path.with_name(f"{path.name}.damaged").read_bytes() == content
-    assert_same(found, unbroken(plan), plan)
+
+    def see(found: Outcome) -> None:
+        assert found.took_over_at == 11, found.said
+        assert f"A checkpoint is damaged and set aside as {path.name}.damaged: " in found.said
+        assert damaged.name in found.said
+        assert path.with_name(f"{path.name}.damaged").read_bytes() == content
+
+    if best:  # which are made again, and have to be written again, for the checkpoints after them
+        see(run(plan, Strike(at="after a step", step=14)))
+        finish(plan, unbroken(plan))
+    else:
+        found = run(plan)
+        see(found)
+        assert_same(found, unbroken(plan), plan)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +370,7 @@ def test_damaged_in_one_place_a_checkpoint_is_taken_from_the_other(
 
 def checkpoint_of(step: int) -> Checkpoint:
     arrays = {"variable-00000": np.random.RandomState(step).normal(size=1 << 16)}
-    return Checkpoint(step=step, arrays=arrays, facts={"library": "0"})
+    return Checkpoint(step=step, arrays=arrays, lasting={}, facts={"library": "0"})
 
 
 def test_a_slow_upload_is_whole_though_its_source_is_pruned_meanwhile(
@@ -432,6 +473,7 @@ def test_killed_again_and_again_every_case_ends_with_the_same_bits(
         max_to_keep=rng.randint(1, 3),
         each_batch=rng.random() < 0.3,
         each_step=rng.random() < 0.5,
+        settings=rng.choice([{}, LASTING]),
     )
     expected = unbroken(plan)
     hits = 0

@@ -8,10 +8,9 @@ a patience, counts from then on.
 from __future__ import annotations
 
 import csv
-import json
+import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,13 @@ import numpy as np
 
 from .distribution import Devices
 from .errors import UserError
-from .files import whole_file
 
 COPIED_BYTES = 16 << 20
 """Arrays up to this size are copied into a state, and compared by value. Of larger ones, such as
 best weights, a change is seen when they are replaced, not when they are changed in place."""
+
+LASTING_BYTES = 64 << 10
+"""Arrays from this size on change rarely, and go into a file of their own."""
 
 WRITERS = (
     keras.callbacks.ModelCheckpoint,
@@ -77,7 +78,7 @@ class Callbacks:
         self._own = own
         self.each_batch = any(map(_wants_batches, own))
         self.wants_logs = self.each_batch or show in (1, "auto")
-        self._before: list[dict[str, _Held]] = []
+        self._before: list[dict[str, Any]] = []
 
     def begin(self, *, done_epochs: int, resumed: bool) -> None:
         """Call `on_train_begin`.
@@ -90,24 +91,29 @@ class Callbacks:
             if resumed and isinstance(callback, keras.callbacks.CSVLogger):
                 _continue_csv(callback, done_epochs)
         self.all.on_train_begin()
-        self._before = [_state_of(callback, n) for n, callback in enumerate(self._own)]
+        self._before = [_State.of(callback) for callback in self._own]
 
-    def state(self) -> tuple[list[Any], dict[str, np.ndarray]]:
-        """Return what has changed since `begin`: JSON, and the arrays that it names."""
+    def state(self) -> tuple[list[Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return what has changed since `begin`.
+
+        Returns:
+            JSON; the small arrays that it refers to, by name; and the large ones.
+        """
         states: list[Any] = []
         arrays: dict[str, np.ndarray] = {}
         for number, (callback, before) in enumerate(zip(self._own, self._before, strict=True)):
             changed = {}
-            for name, held in _state_of(callback, number).items():
-                if name in before and before[name] == held:
+            for name, value in _State.of(callback).items():
+                if name in before and _same(before[name], value):
                     continue
-                if held.unkept:
-                    _tell_unsaved(callback, name)
-                else:
-                    changed[name] = held.code
-                    arrays |= held.arrays
+                try:
+                    changed[name] = _encode(value, arrays, f"callback-{number}-{name}")
+                except TypeError:
+                    _tell_unsaved(callback, name, value)
             states.append([type(callback).__name__, changed])
-        return states, arrays
+        small = {n: a for n, a in arrays.items() if a.nbytes < LASTING_BYTES}
+        large = {n: a for n, a in arrays.items() if a.nbytes >= LASTING_BYTES}
+        return states, small, large
 
     def restore(self, states: list[Any], arrays: dict[str, np.ndarray]) -> None:
         """Give the callbacks what an earlier session's held; each finds its own by its class."""
@@ -152,43 +158,18 @@ class History(keras.callbacks.History):  # type: ignore[misc]
     data = ""
 
 
-@dataclass(frozen=True, eq=False)
-class _Held:
-    """A value that a callback holds, as it is now.
+class _State:
+    """What a callback holds, as it is now."""
 
-    Attributes:
-        code: The value as JSON, which refers to `arrays` by their names.
-        arrays: Copies, but of large ones.
-        unkept: What is in it that a checkpoint can't keep.
-    """
-
-    code: Any
-    arrays: dict[str, np.ndarray]
-    unkept: list[Any]
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Held)
-            and json.dumps(self.code) == json.dumps(other.code)  # where 1, 1.0 and True differ
-            and all(map(_same, self.arrays.values(), other.arrays.values()))
-        )
-
-
-def _state_of(callback: Any, number: int) -> dict[str, _Held]:
-    """Return what a callback holds, by name."""
-    if isinstance(callback, keras.callbacks.TensorBoard):
-        names = [n for n in vars(callback) if n.startswith("_global_")]
-    elif isinstance(callback, keras.callbacks.CSVLogger):
-        names = ["keys"]
-    else:
-        names = [name for name in vars(callback) if name not in _NEVER]
-    state = {}
-    for name in names:
-        arrays: dict[str, np.ndarray] = {}
-        unkept: list[Any] = []
-        code = _encode(vars(callback)[name], f"callback-{number}-{name}", arrays, unkept)
-        state[name] = _Held(code, arrays, unkept)
-    return state
+    @staticmethod
+    def of(callback: Any) -> dict[str, Any]:
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            names = [n for n in vars(callback) if n.startswith("_global_")]
+        elif isinstance(callback, keras.callbacks.CSVLogger):
+            names = ["keys"]
+        else:
+            names = [name for name in vars(callback) if name not in _NEVER]
+        return {name: _snapshot(vars(callback)[name]) for name in names}
 
 
 def check_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
@@ -245,50 +226,83 @@ def _continue_csv(callback: keras.callbacks.CSVLogger, done_epochs: int) -> None
     with path.open(newline="") as file:
         rows = list(csv.reader(file, delimiter=callback.sep))
     kept = [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < done_epochs]
-    with whole_file(path, "w", newline="") as file:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="") as file:
         csv.writer(file, delimiter=callback.sep).writerows([*rows[:1], *kept])
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
-def _tell_unsaved(callback: Any, name: str) -> None:
+def _tell_unsaved(callback: Any, name: str, value: Any) -> None:
     if not type(callback).__module__.startswith("keras.") and not hasattr(
         callback, f"_told_{name}"
     ):
         object.__setattr__(callback, f"_told_{name}", True)
         print(
-            f"{type(callback).__name__}.{name} is a {type(vars(callback)[name]).__name__}, which a"
-            " checkpoint can't keep: a resumed run finds there what on_train_begin leaves. Numbers,"
-            " texts, arrays, and lists, tuples, dicts or sets of them are kept.",
+            f"{type(callback).__name__}.{name} is a {type(value).__name__}, which a checkpoint"
+            " can't keep: a resumed run finds there what on_train_begin leaves. Numbers, texts,"
+            " arrays, and lists, tuples, dicts or sets of them are kept.",
             flush=True,
         )
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    small = one.nbytes <= COPIED_BYTES and one.dtype == other.dtype
-    return one is other or (small and np.array_equal(one, other))
+def _snapshot(value: Any) -> Any:
+    """Return a copy of a value that changes no more; of what can't be kept, the thing itself."""
+    if isinstance(value, np.ndarray):
+        return value.copy() if value.nbytes <= COPIED_BYTES else value
+    if type(value) in (list, tuple, set):
+        return type(value)(map(_snapshot, value))
+    if type(value) is deque:
+        return deque(map(_snapshot, value), value.maxlen)
+    if type(value) is dict:
+        return {key: _snapshot(part) for key, part in value.items()}
+    return value
 
 
-def _encode(value: Any, name: str, arrays: dict[str, np.ndarray], unkept: list[Any]) -> Any:
-    """Return a value as JSON; collect the arrays in it, and what can't be kept."""
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        small = one.nbytes <= COPIED_BYTES
+        return small and one.dtype == other.dtype and np.array_equal(one, other)
+    if isinstance(one, list | tuple | deque):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, bool | int | float | str | bytes | set | np.generic):
+        return bool(one == other)
+    return False
 
-    def encode(part: Any, key: object) -> Any:
-        return _encode(part, f"{name}-{key}", arrays, unkept)
 
-    kind = type(value)
+def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
+    """Return a value as JSON; TypeError if it is none that can be kept."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.generic) and isinstance(value.item(), bool | int | float | str):
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
         return {"scalar": value.item(), "dtype": value.dtype.name}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufcSUV":
-        arrays[name] = value.copy() if value.nbytes <= COPIED_BYTES else value
+        arrays[name] = value
         return {"array": name}
-    if kind is dict:
-        pairs = enumerate(value.items())
-        return {"dict": [[encode(key, f"{i}k"), encode(part, i)] for i, (key, part) in pairs]}
+    kind = type(value)
     if kind in (list, tuple, set, deque):
-        code = {kind.__name__: [encode(part, i) for i, part in enumerate(value)]}
-        return code | {"maxlen": value.maxlen} if kind is deque else code
-    unkept.append(value)
-    return {"unkept": id(value)}
+        parts = [_encode(part, arrays, f"{name}-{i}") for i, part in enumerate(value)]
+        return (
+            {kind.__name__: parts, "maxlen": value.maxlen}
+            if kind is deque
+            else {kind.__name__: parts}
+        )
+    if kind is dict:
+        return {
+            "dict": [
+                [_encode(key, arrays, ""), _encode(part, arrays, f"{name}-{i}")]
+                for i, (key, part) in enumerate(value.items())
+            ]
+        }
+    raise TypeError(kind.__name__)
 
 
 def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:

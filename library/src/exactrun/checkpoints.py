@@ -1,6 +1,8 @@
 """Checkpoints of a run: written by a thread, verified when read, deleted only for better ones.
 
-A checkpoint is one file, `step-00000250.npz`; see `archive`.
+A checkpoint is one file, `step-00000250.npz` (see `archive`). What changes rarely, such as the best
+weights that `EarlyStopping` holds, lies in a second file, named by its content, which is written
+when it changes: `best-3fa94c01d27b6e58.npz`.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from .archive import Damaged, read_archive, verify_archive, write_archive
+from .archive import Damaged, read_archive, read_facts, verify_archive, write_archive
 from .background import Background
 from .errors import UserError
-from .files import discard, explain, names_in
+from .files import digest, discard, explain, names_in
 from .lock import Lock
 from .mounts import require_mounted
 from .upload import copy_verified
@@ -34,6 +36,7 @@ REST = 0.25
 buffers, since TensorFlow's own are held here."""
 
 STEP = re.compile(r"step-(\d{8,})\.npz")
+LASTING = re.compile(r"best-[0-9a-f]{16}\.npz")
 PARTIAL = re.compile(r"\..*\.npz\.partial")
 
 
@@ -43,12 +46,14 @@ class Checkpoint:
 
     Attributes:
         step: Optimizer steps made so far.
-        arrays: By name.
+        arrays: What changes with every step, by name.
+        lasting: What changes rarely, by name.
         facts: The rest, as JSON can hold it.
     """
 
     step: int
     arrays: Mapping[str, np.ndarray]
+    lasting: Mapping[str, np.ndarray]
     facts: dict[str, Any]
 
 
@@ -88,7 +93,7 @@ class Checkpoints:
         self._writer = Background("exactrun-checkpoint")
         self._copier = Background("exactrun-upload")
         self._damaged: list[tuple[Path, str]] = []
-        self._uncopied: Path | None = None
+        self._uncopied: tuple[Path, str] | None = None
         self._faults: dict[Path, str] = {}
 
     @property
@@ -119,6 +124,9 @@ class Checkpoints:
                         f"{place / name} is of format {facts['format']}; exactrun here reads"
                         f" {FORMAT}. Install the release that wrote it, {facts['library']}."
                     )
+                lasting: dict[str, np.ndarray] = {}
+                if facts["lasting"]:
+                    lasting = self._read_lasting(facts["lasting"], near=place)
             except FileNotFoundError:  # deleted meanwhile, by a session that has a newer one
                 continue
             except OSError as error:
@@ -128,8 +136,8 @@ class Checkpoints:
                 continue
             self._verified.add(place / name)
             if place == self.directory and (name, self.places[-1]) not in found:
-                self._uncopied = place / name
-            return Checkpoint(step=facts["step"], arrays=arrays, facts=facts)
+                self._uncopied = (place / name, facts["lasting"])
+            return Checkpoint(step=facts["step"], arrays=arrays, lasting=lasting, facts=facts)
         if self._damaged:
             listed = "\n".join(f"  {path}: {why}" for path, why in self._damaged)
             raise UserError(
@@ -159,8 +167,9 @@ class Checkpoints:
 
     def catch_up(self) -> None:
         """Have what `newest` found copied to the persistent place, if its session died before."""
-        if (path := self._uncopied) is not None:
-            self._copier.submit(lambda: self._copy(path))
+        if self._uncopied is not None:
+            path, lasting = self._uncopied
+            self._copier.submit(lambda: self._copy(path, lasting))
 
     def require_writable(self) -> None:
         """Refuse places that can't be written to, and leave no directory behind."""
@@ -224,23 +233,31 @@ class Checkpoints:
 
     def _write(self, checkpoint: Checkpoint) -> None:
         self._writer.pause(REST)
+        lasting, pause = "", self._writer.pause
         facts = checkpoint.facts | {"format": FORMAT, "step": checkpoint.step}
-        path = self.directory / f"step-{checkpoint.step:08}.npz"
         try:
-            write_archive(path, checkpoint.arrays, facts, pause=self._writer.pause)
+            if checkpoint.lasting:
+                lasting = _name_of(checkpoint.lasting)
+                if not self._holds(self.directory, lasting):
+                    write_archive(self.directory / lasting, checkpoint.lasting, {}, pause=pause)
+            path = self.directory / f"step-{checkpoint.step:08}.npz"
+            write_archive(path, checkpoint.arrays, facts | {"lasting": lasting}, pause=pause)
         except OSError as error:
             self._tell(self.directory, f"Step {checkpoint.step} was not saved", error)
             return
         self._saved(self.directory, path.name)
         if len(self.places) > 1:
-            self._copier.submit(lambda: self._copy(path))
+            self._copier.submit(lambda: self._copy(path, lasting))
 
-    def _copy(self, path: Path) -> None:
-        """Copy a checkpoint to the persistent place."""
+    def _copy(self, path: Path, lasting: str) -> None:
+        """Copy a checkpoint to the persistent place, what it refers to first."""
         place = self.places[1]
         try:
             if self._lock is not None:
                 self._lock.hold()
+            if lasting and not self._holds(place, lasting):
+                copy_verified(self.directory / lasting, place, moved=self._copier.pause)
+                self._verified.add(place / lasting)
             copy_verified(path, place, moved=self._copier.pause)
         except OSError as error:
             # If it was deleted here, since a newer one is written, that one is copied next.
@@ -273,20 +290,41 @@ class Checkpoints:
 
         Damaged files don't count: they never push out good ones.
         """
-        steps = sorted(filter(STEP.fullmatch, names_in(place)), key=_step, reverse=True)
-        usable = (name for name in steps if self._is_good(place / name))
+        names = names_in(place)
+        steps = sorted(filter(STEP.fullmatch, names), key=_step, reverse=True)
+        usable = (name for name in steps if self._is_good(place, name))
         kept = list(islice(usable, self._max_to_keep))
         if len(kept) < self._max_to_keep:
             return
-        for path in (place / name for name in steps[steps.index(kept[-1]) + 1 :]):
-            self._verified.discard(path)
-            if place == self.places[-1]:
-                discard(path)
-            else:  # its content is left to a copy that is being made of it
-                path.unlink(missing_ok=True)
+        for name in steps[steps.index(kept[-1]) + 1 :]:
+            self._delete(place / name)
+        if any(map(LASTING.fullmatch, names)):
+            # Newer ones that this session has not verified may refer to something, too.
+            used = {_lasting_of(place / name) for name in _steps(place)}
+            for name in filter(LASTING.fullmatch, names):
+                if name not in used:
+                    self._delete(place / name)
 
-    def _is_good(self, path: Path) -> bool:
+    def _delete(self, path: Path) -> None:
+        """Delete a file, and leave its content to a copy that is being made of it."""
+        self._verified.discard(path)
+        if path.parent == self.places[-1]:
+            discard(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _is_good(self, place: Path, name: str) -> bool:
         """Tell whether a checkpoint can be used; one of an earlier session is read, once."""
+        if not self._holds(place, name):
+            return False
+        lasting = _lasting_of(place / name)
+        return not lasting or self._holds(place, lasting)
+
+    def _holds(self, place: Path, name: str) -> bool:
+        """Tell whether a file is there and whole; one that isn't is to be written again."""
+        path = place / name
+        if name not in names_in(place):
+            return False
         if path not in self._verified:
             try:
                 verify_archive(path)
@@ -294,6 +332,17 @@ class Checkpoints:
                 return False
             self._verified.add(path)
         return True
+
+    def _read_lasting(self, name: str, *, near: Path) -> dict[str, np.ndarray]:
+        """Read what a checkpoint refers to, from its own place or from another one."""
+        why = Damaged(f"{name}, to which it refers, is missing")
+        for place in [near, *(p for p in self.places if p != near)]:
+            if name in names_in(place):
+                try:
+                    return read_archive(place / name)[0]
+                except Damaged as error:
+                    why = error
+        raise why
 
 
 def _steps(place: Path) -> list[str]:
@@ -308,6 +357,21 @@ def _step(name: str) -> int:
     matched = STEP.fullmatch(name)
     assert matched is not None
     return int(matched[1])
+
+
+def _lasting_of(path: Path) -> str:
+    try:
+        return str(read_facts(path)["lasting"])
+    except Damaged:  # it can't be used, so nothing that it refers to is needed for it
+        return ""
+
+
+def _name_of(arrays: Mapping[str, np.ndarray]) -> str:
+    parts: list[bytes | memoryview] = []
+    for name, array in arrays.items():
+        parts.append(f"{name} {array.dtype.name} {array.shape}".encode())
+        parts.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return f"best-{digest(*parts)[:16]}.npz"
 
 
 def _unreadable(place: Path, error: OSError) -> UserError:

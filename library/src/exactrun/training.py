@@ -69,7 +69,7 @@ class Training:
         if self.resumed:
             state: State | None = None
             if checkpoint is not None:
-                state = checkpoint.facts, dict(checkpoint.arrays)
+                state = checkpoint.facts, {**checkpoint.arrays, **checkpoint.lasting}
             self._facts, self._arrays = facts, _ = devices.share(state)
             self._step, self._epoch, self._batch = facts["step"], facts["epoch"], facts["batch"]
             self._logs, self._stopped = facts["logs"], facts["stopped"]
@@ -258,7 +258,7 @@ class Training:
     def _checkpoint(self) -> Checkpoint:
         # On a CPU without a copy: TensorFlow writes into a new buffer while one is held here.
         arrays = {f"variable-{i:05}": np.asarray(v) for i, v in enumerate(self._read())}
-        callbacks, held = self._callbacks.state()
+        callbacks, small, large = self._callbacks.state()
         facts = {
             "library": self._identity["library"],
             "identity": self._identity,
@@ -273,8 +273,8 @@ class Training:
             "variables": [getattr(v, "path", v.name) for v in self._variables],
             "batches": self._batches.digest(self._epoch, self._batch),
         }
-        arrays |= {"sums": self._sums} | held
-        return Checkpoint(step=self._step, arrays=arrays, facts=facts)
+        arrays |= {"sums": self._sums} | small
+        return Checkpoint(step=self._step, arrays=arrays, lasting=large, facts=facts)
 
     def _assign(self) -> None:
         """Give each variable its saved value; refuse if the variables are others."""
