@@ -69,7 +69,8 @@ def workflows(session: nox.Session) -> None:
 def library(session: nox.Session) -> None:
     """Test the library on each Python at hand (minutes); `-- -m slow`: kills, workers, scale."""
     install_library(session, "test")
-    arguments = [*("--numprocesses", "2"), *(session.posargs or ["-m", "not slow"])]
+    both = ["--numprocesses", "2", "--dist", "loadgroup"]
+    arguments = [*both, *(session.posargs or ["-m", "not slow"])]
     if session.python == COVERED and not session.posargs:
         arguments += ["--cov", "--cov-report", "term:skip-covered"]
     with session.chdir(LIBRARY):

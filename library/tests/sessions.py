@@ -119,7 +119,8 @@ class Outcome:
 
 
 @functools.cache
-def _start_server() -> None:
+def start_server() -> None:
+    """Start the server; its processes are of `CONTEXT.Process`."""
     # Some releases of Python start it without the parent's `sys.path`.
     with mock.patch.dict(os.environ, PYTHONPATH=PYTHONPATH):
         forkserver.ensure_running()
@@ -127,7 +128,7 @@ def _start_server() -> None:
 
 def run(plan: Plan, *strikes: Strike) -> Outcome:
     """Run a session to its end, whatever that is."""
-    _start_server()
+    start_server()
     said = plan.directory.with_name(f"{plan.directory.name}-{time.monotonic_ns()}.log")
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_session, args=(plan, strikes, said, sender))

@@ -124,17 +124,13 @@ def test_the_table_shows_the_speed_up() -> None:
         ["a", "<product>", "2000.00", "250.00", "8.0", "×"],
         ["a", "step", "500.00", "1000.00", "0.5", "×"],
     ]
-    shown = TIMINGS._repr_html_()
-    assert "<td>a &lt;product&gt;</td>" in shown
-    assert "<th>task</th>" in shown
-    assert "skipped" not in shown
+    assert "skipped" not in str(TIMINGS)
 
 
 def test_what_was_skipped_without_a_gpu_is_said() -> None:
     table = Comparison(timings=[Timing(name="a step", cpu=0.5, gpu=None)])
     assert "– " in str(table)
     assert "its part was skipped" in str(table)
-    assert "its part was skipped" in table._repr_html_()
 
 
 @pytest.mark.skipif(

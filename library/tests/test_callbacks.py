@@ -370,7 +370,7 @@ def test_a_metric_that_is_numbered_anew_goes_on_under_its_new_name(
     # As in a notebook: the cell that builds the model is run again in the same process.
     with pytest.raises(KeyboardInterrupt):
         fit(make("binary_logits_clipnorm"), tmp_path, [InterruptAt(5)])
-    monkeypatch.setattr(keras.utils, "clear_session", lambda: None)
+    monkeypatch.setattr(keras.utils, "clear_session", lambda **_: None)
     history = fit(make("binary_logits_clipnorm"), tmp_path, [])
     assert {len(values) for values in history.history.values()} == {EPOCHS}
     assert "true_positives" not in history.history

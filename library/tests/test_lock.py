@@ -93,8 +93,10 @@ def test_a_killed_session_is_not_waited_for(
     while ") Z " not in Path(f"/proc/{other.pid}/stat").read_text():
         time.sleep(0.01)  # it has ended then, though nobody has asked how yet
     assert not written(tmp_path / "run")["ended"]
-    with Lock(tmp_path / "run"):
-        assert written(tmp_path / "run")["process"] == os.getpid()
+    lock = Lock(tmp_path / "run")
+    lock.take()
+    assert written(tmp_path / "run")["process"] == os.getpid()
+    lock.release()
     assert written(tmp_path / "run")["ended"]
     assert capsys.readouterr().out == ""
 

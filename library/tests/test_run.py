@@ -42,7 +42,7 @@ def on_a_machine_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(project: Path, *, epochs: int = 2, seed: int = 0, x: Any = X, **given: Any) -> Run:
     """Go through a run as a program does, in a process whose layers get the same names."""
-    keras.backend.clear_session()
+    keras.utils.clear_session(free_memory=False)
     run = Run(Config(epochs), project_dir=project, **given)
     run.check_environment()
     strategy = run.setup_devices("cpu")

@@ -58,37 +58,31 @@ __all__ = [
     "write_shards",
 ]
 
-_MODULES = {
-    "BadExample": "examples",
-    "Checkpoints": "checkpoints",
-    "Examples": "examples",
-    "History": "callbacks",
-    "Run": "run",
-    "csv_rows": "tables",
-    "evaluate": "fitting",
-    "fetch_drive_folder": "drive_folder",
-    "find_data": "environment",
-    "fit": "fitting",
-    "get_secret": "colab",
-    "image_directory": "images",
-    "load_metadata": "saving",
-    "load_object": "objects",
-    "mount_drive": "colab",
-    "open_shards": "shards",
-    "run_workers": "workers",
-    "save_model": "saving",
-    "save_object": "objects",
-    "split": "splits",
-    "stage": "staging",
-    "write_shards": "shards",
+_NAMES = {
+    "callbacks": ["History"],
+    "checkpoints": ["Checkpoints"],
+    "colab": ["get_secret", "mount_drive"],
+    "drive_folder": ["fetch_drive_folder"],
+    "environment": ["find_data"],
+    "examples": ["BadExample", "Examples"],
+    "fitting": ["evaluate", "fit"],
+    "images": ["image_directory"],
+    "objects": ["load_object", "save_object"],
+    "run": ["Run"],
+    "saving": ["load_metadata", "save_model"],
+    "shards": ["open_shards", "write_shards"],
+    "splits": ["split"],
+    "staging": ["stage"],
+    "tables": ["csv_rows"],
+    "workers": ["run_workers"],
 }
-"""Where each name is."""
+"""What is in each module."""
 
-_SUBMODULES = ("datasets",)
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _SUBMODULES and name not in _MODULES:
+    if name != "datasets" and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         module = importlib.import_module(f".{_MODULES.get(name, name)}", __name__)
@@ -97,7 +91,7 @@ def __getattr__(name: str) -> Any:
             f"exactrun.{name} needs the extra `tensorflow` of exactrun: {INSTALL_TENSORFLOW}"
         )
         raise
-    found = module if name in _SUBMODULES else getattr(module, name)
+    found = getattr(module, name) if name in _MODULES else module
     globals()[name] = found
     return found
 

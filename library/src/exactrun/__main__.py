@@ -159,7 +159,7 @@ def benchmark(options: argparse.Namespace) -> int:
     if found.status == "failed":
         raise UserError(f"The GPU can't be timed: {found.checked}.")
     gpu.verify(found)
-    say(repr(compare(standard_tasks(options.scale))))
+    say(str(compare(standard_tasks(options.scale))))
     return 0
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import CHUNK, hidden, patiently
+from .files import CHUNK, whole_file
 
 FACTS = "facts.json"
 DIGEST_BYTES = 64
@@ -37,35 +37,23 @@ def write_archive(
     """Write arrays and facts so that the file is whole or absent.
 
     Args:
-        path: The file.
+        path: The file; one of that name stays as it was if this one can't be written.
         arrays: By name; also of types that NumPy itself doesn't know, such as bfloat16.
         facts: What JSON can hold.
         pause: Called after each block.
-
-    Raises:
-        OSError: If the disk is full or can't be written; a file of that name stays as it was.
     """
-    partial = hidden(path, "partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     dtypes = {name: array.dtype.name for name, array in arrays.items() if array.dtype.kind == "V"}
-    try:
-        with partial.open("wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                archive.comment = b"0" * DIGEST_BYTES
-                archive.writestr(FACTS, json.dumps(facts | {"dtypes": dtypes}))
-                for name, values in arrays.items():
-                    _write_array(archive, f"{name}.npy", values, pause)
-            file.flush()
-        digest = _digest(partial, pause)
-        with partial.open("r+b") as file:
-            file.seek(-DIGEST_BYTES, os.SEEK_END)
-            file.write(digest)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        patiently(partial.unlink, missing_ok=True)  # gives a full disk its space back
-        raise
-    patiently(partial.replace, path)
+    with whole_file(path, "w+b") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.comment = b"0" * DIGEST_BYTES
+            archive.writestr(FACTS, json.dumps(facts | {"dtypes": dtypes}))
+            for name, values in arrays.items():
+                _write_array(archive, f"{name}.npy", values, pause)
+        file.flush()
+        digest = _digest(Path(file.name), pause)
+        file.seek(-DIGEST_BYTES, os.SEEK_END)
+        file.write(digest)
 
 
 def read_archive(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -16,9 +16,6 @@ class Background:
     A job that calls `pause` now and then takes a small fraction of one core, so that the training
     keeps both of a Colab machine's cores; until somebody waits for it.
 
-    Args:
-        name: Of the thread.
-
     Attributes:
         error: What a job raised, of whatever type; None since a later job has ended well.
     """

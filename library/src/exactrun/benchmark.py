@@ -7,12 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import UserError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 CPU, GPU = "/CPU:0", "/GPU:0"
 
@@ -46,25 +43,16 @@ class Timing:
     gpu: float | None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Timings of several tasks; a notebook shows them as a table."""
+    """Timings of several tasks, which are printed as a table."""
 
     timings: Sequence[Timing]
 
-    @property
-    def remark(self) -> str:
-        """What has to be said about the table."""
-        said = f"Median of {RUNS} runs, after {WARM_UP} to warm up."
-        if any(timing.gpu is None for timing in self.timings):
-            said += " TensorFlow sees no GPU: its part was skipped."
-        return said
-
-    def table(self) -> DataFrame:
-        """Return a row for each task, ready to be shown."""
+    def __str__(self) -> str:
         from pandas import DataFrame
 
-        return DataFrame(
+        table = DataFrame(
             {
                 "task": each.name,
                 "CPU (ms)": f"{each.cpu * 1e3:.2f}",
@@ -73,12 +61,10 @@ class Comparison:
             }
             for each in self.timings
         )
-
-    def __repr__(self) -> str:
-        return f"{self.table().to_string(index=False)}\n{self.remark}"
-
-    def _repr_html_(self) -> str:
-        return f"{self.table().to_html(index=False, border=0)}<p>{self.remark}</p>"
+        said = f"Median of {RUNS} runs, after {WARM_UP} to warm up."
+        if any(timing.gpu is None for timing in self.timings):
+            said += " TensorFlow sees no GPU: its part was skipped."
+        return f"{table.to_string(index=False)}\n{said}"
 
 
 def standard_tasks(scale: float = 0.1) -> list[Task]:

@@ -43,22 +43,11 @@ BATCH_METHODS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin",
 class Callbacks:
     """Call Keras' callbacks as `fit` does, and save and restore what they hold.
 
-    Args:
-        callbacks: Of the user.
-        model: What is trained.
-        devices: What it is trained on; files are written by the chief only.
-        epochs: Of the run.
-        steps: Of an epoch.
-        verbose: As in Keras.
-
     Attributes:
         all: Keras' own list, to be called.
         history: Keras' `History`.
         each_batch: Whether a callback wants to see every batch, or every `steps_per_execution`
             batches, as under `fit`; otherwise a call may make any number of steps.
-
-    Raises:
-        UserError: If something is no callback, or one that can't be used.
     """
 
     def __init__(

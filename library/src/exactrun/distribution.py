@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from .errors import UserError
 from .files import digest
+from .workers import place_among
 
 State = tuple[dict[str, Any], dict[str, np.ndarray]]
 """Facts, as JSON can hold them, and arrays by name."""
@@ -42,7 +43,9 @@ class Devices:
         self.replicas: int = strategy.num_replicas_in_sync
         self.workers, self.worker = 1, 0
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            self.workers, self.worker = _place(strategy.cluster_resolver)
+            resolver = strategy.cluster_resolver
+            cluster, index = resolver.cluster_spec().as_dict(), int(resolver.task_id or 0)
+            self.workers, self.worker = place_among(cluster, resolver.task_type, index)
             # TensorFlow's own check, which ends what waits for a worker that is gone; by default
             # it takes a minute to begin and another one to give up.
             strategy.extended._check_health_interval = self.HEALTH_SECONDS
@@ -203,19 +206,3 @@ def gradients_summed_once(optimizer: Any, replicas: int) -> Iterator[None]:
         yield
     finally:
         del optimizer.__dict__["apply"], inner.__dict__["_all_reduce_sum_gradients"]
-
-
-def _place(resolver: Any) -> tuple[int, int]:
-    """Return how many workers there are, and which of them this process is."""
-    cluster = resolver.cluster_spec().as_dict()
-    chiefs, others = len(cluster.get("chief", [])), len(cluster.get("worker", []))
-    if chiefs + others <= 1:
-        return 1, 0
-    index = int(resolver.task_id or 0)
-    if resolver.task_type not in ("chief", "worker"):
-        raise UserError(
-            f"TF_CONFIG makes this process a {resolver.task_type!r} of"
-            f" {json.dumps(cluster)}. Start the training in the processes of the types chief and"
-            " worker only."
-        )
-    return chiefs + others, index if resolver.task_type == "chief" else chiefs + index

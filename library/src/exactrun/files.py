@@ -140,7 +140,7 @@ def whole_file(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
         patiently(partial.replace, path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one that tells
-            patiently(partial.unlink, missing_ok=True)
+            discard(partial)
         raise
 
 

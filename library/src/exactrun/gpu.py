@@ -168,9 +168,6 @@ def verify_device(device: str) -> str:
     Args:
         device: A device of TensorFlow's, such as `/GPU:0`.
 
-    Returns:
-        What was found, in words.
-
     Raises:
         UserError: If something fails, is computed elsewhere or is wrong.
     """

@@ -50,10 +50,6 @@ class Lock:
 
     Attributes:
         lost: Who has taken the directory over, in words; empty as long as it is this session's.
-
-    Example:
-        >>> with exactrun.lock.Lock(directory):
-        ...     pass
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -62,13 +58,6 @@ class Lock:
         self._ended.set()
         self._beating: threading.Thread | None = None
         self.lost = ""
-
-    def __enter__(self) -> Lock:
-        self.take()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
     def take(self) -> None:
         """Lock the directory; wait until another machine's silence shows that it is dead.

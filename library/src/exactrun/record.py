@@ -33,11 +33,7 @@ class Check:
 
 
 class Record:
-    """Collect a run's facts and checks; a notebook shows the checks as a table.
-
-    Args:
-        facts: What is known at the start.
-    """
+    """Collect a run's facts and checks; a notebook shows the checks as a table."""
 
     def __init__(self, **facts: Any) -> None:
         self.facts: dict[str, Any] = {"version": VERSION, **facts}

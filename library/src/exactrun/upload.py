@@ -82,6 +82,7 @@ class Uploader:
         directory: The run's persistent directory, which only one session may write to.
 
     Attributes:
+        directory: Where the files go.
         lock: The lock of the directory, which whoever else writes there must hold, too.
 
     Raises:
@@ -103,8 +104,8 @@ class Uploader:
 
     def __init__(self, directory: str | Path) -> None:
         if not hasattr(self, "directory"):
-            self._directory = Path(directory).absolute()
-            self.lock = Lock(self._directory)
+            self.directory = Path(directory).absolute()
+            self.lock = Lock(self.directory)
             self._changed = threading.Condition()
             self._waiting: dict[str, _Job] = {}
             self._reasons: dict[str, str] = {}
@@ -116,20 +117,15 @@ class Uploader:
             self._process = os.getpid()  # one that is forked from it has none of its threads
         try:
             self.lock.take()
-            if self._directory not in self._open:
-                for partial in self._directory.rglob(".*.partial"):  # of a session that died
+            if self.directory not in self._open:
+                for partial in self.directory.rglob(".*.partial"):  # of a session that died
                     discard(partial)
         except OSError as error:
             raise UserError(
-                f"{self._directory} can't be written: {explain(error)}. Set persistent_dir to a"
+                f"{self.directory} can't be written: {explain(error)}. Set persistent_dir to a"
                 " directory that can, or mount Drive again by running the cell that does."
             ) from error
-        self._open[self._directory] = self
-
-    @property
-    def directory(self) -> Path:
-        """Where the files go."""
-        return self._directory
+        self._open[self.directory] = self
 
     def upload(self, file: str | Path, *, within: str = "", wait: bool = False) -> str:
         """Have a closed file copied as soon as Drive allows.
@@ -166,7 +162,7 @@ class Uploader:
             names = list(self._waiting)
             missing = self._wait_for(names, PATIENCE if patience is None else patience)
         try:
-            require_mounted(self._directory)
+            require_mounted(self.directory)
         except OSError as error:
             missing = {name: explain(error) for name in self._done} | missing
         if not missing:
@@ -179,14 +175,14 @@ class Uploader:
         with self._changed:  # no copy begins any more, as another session may lock the directory
             self._waiting.clear()
             self._changed.notify_all()
-        self._open.pop(self._directory, None)
+        self._open.pop(self.directory, None)
         self.lock.release()
         return missing
 
     def _doubt(self) -> None:
         """Have what was copied compared if Drive is not the mount any more that it was."""
         try:
-            require_mounted(self._directory)
+            require_mounted(self.directory)
             if self._mount == mounts_made():
                 return
         except OSError:
@@ -202,7 +198,7 @@ class Uploader:
 
     def _wait_for(self, names: list[str], patience: float) -> dict[str, str]:
         """Wait until these are copied or have failed once more; return which are not, and why."""
-        stalled = f"{self._directory} has not answered for {patience:.0f} s"
+        stalled = f"{self.directory} has not answered for {patience:.0f} s"
         with self._changed:
             for name in names:
                 self._failed.pop(name, None)
@@ -232,12 +228,12 @@ class Uploader:
     def _attempt(self, name: str, job: _Job) -> None:
         """Copy a file, unless the directory holds its very bytes."""
         self.lock.hold()
-        target = self._directory / name
+        target = self.directory / name
         if not _same(job.file, target):
             copy_verified(job.file, target.parent, moved=self._note_progress)
         with self._changed:
             if self._reasons.pop(name, ""):
-                say(f"{name} is in {self._directory} now.")
+                say(f"{name} is in {self.directory} now.")
             if self._waiting.get(name) is job:
                 del self._waiting[name]
                 self._failed.pop(name, None)
@@ -252,7 +248,7 @@ class Uploader:
                 return
             if self._reasons.get(name) != reason:
                 say(
-                    f"{name} was not copied to {self._directory}: {reason}. It is tried again.",
+                    f"{name} was not copied to {self.directory}: {reason}. It is tried again.",
                 )
             self._reasons[name] = reason
             self._failed[name] = self._waiting[name] = self._waiting.pop(name)

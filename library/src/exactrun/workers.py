@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .errors import UserError
 
@@ -33,14 +33,18 @@ def place_in_cluster() -> tuple[int, int]:
     try:
         told = json.loads(text)
         cluster, task = told.get("cluster", {}), told.get("task", {})
-        chiefs, others = len(cluster.get("chief", [])), len(cluster.get("worker", []))
-        kind, index = task.get("type", "worker"), int(task.get("index", 0))
+        return place_among(cluster, task.get("type", "worker"), int(task.get("index", 0)))
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(
             f"TF_CONFIG={text!r} can't be understood: {error}. It has to look like"
             ' {"cluster": {"worker": ["host0:2222", "host1:2222"]},'
             ' "task": {"type": "worker", "index": 0}}; to train on one machine, unset it.'
         ) from error
+
+
+def place_among(cluster: Mapping[str, Sequence[str]], kind: str, index: int) -> tuple[int, int]:
+    """Return how many workers a cluster has, and which of them the task of this kind is."""
+    chiefs, others = len(cluster.get("chief", [])), len(cluster.get("worker", []))
     if chiefs + others <= 1:
         return 1, 0
     if kind not in ("chief", "worker") or index >= (chiefs if kind == "chief" else others):
