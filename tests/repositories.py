@@ -39,3 +39,10 @@ def commit_template(place: Path, message: str) -> str:
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(TEMPLATE / name, place / name)
     return commit(place, message)
+
+
+def tags(pattern: str) -> list[str]:
+    """The template's tags of earlier commits than this one; none without git or its history."""
+    command = ("git", "tag", "--list", pattern, "--merged", "HEAD", "--no-contains", "HEAD")
+    done = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True, check=False)
+    return done.stdout.split()
