@@ -16,9 +16,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import first_edition
 import pytest
 from baking import CHOICES, Project
 from baking import bake as bake_anew
+
+from tools.first_edition.__main__ import move
 
 pytestmark = pytest.mark.slow
 
@@ -92,3 +95,25 @@ def test_the_whole_nox_passes_with(kind: str, python: Path, run: Run, tmp_path: 
     assert (statuses["training"], statuses["model"]) == ("passed", "passed")
     killed = run(project, *nox, "-s", "crash-test", "--", "--kills", "1", "--seed", "0")
     assert "1 kills in " in killed
+
+
+MEAN_OVER_THE_BATCH = """
+from my_project.model import build_model
+
+def test_the_loss_is_one_number(few, config):
+    model, (x, y) = build_model(few, config), few.train
+    assert model.compute_loss(x, y, model(x)).shape == ()
+"""
+"""The first edition's losses were one of each example, which its loop added up."""
+
+
+def test_data_and_model_of_the_first_edition_train(run: Run, python: Path, tmp_path: Path) -> None:
+    first_edition.make_template(tmp_path / "template")
+    (tmp_path / "old").mkdir()
+    old = first_edition.make_project(tmp_path / "template", tmp_path / "old")
+    (data,) = old.glob("src/*/data.py")
+    data.write_text(data.read_text().replace('"c"', '"jay"'))
+    move(old, tmp_path / "new", template=tmp_path / "template")
+    (tmp_path / "new/tests/test_loss.py").write_text(MEAN_OVER_THE_BATCH)
+    quick = [*(f"tests/test_{name}.py" for name in ("model", "train", "loss")), "-k", "not interr"]
+    run(Project(tmp_path / "new"), str(python), "-m", "pytest", *quick)
