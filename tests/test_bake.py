@@ -258,8 +258,8 @@ def test_a_fresh_project_is_formatted_and_lints_clean_whatever_its_name(
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_a_cell_written_in_colab_is_not_held_to_the_style_of_modules(bake: Bake) -> None:
-    project = bake()
+def test_a_cell_written_in_colab_is_not_held_to_the_style_of_modules(tmp_path: Path) -> None:
+    project = bake_anew(tmp_path)
     path = project.path / "notebooks" / "setup.ipynb"
     notebook = json.loads(path.read_text(encoding="utf-8"))
     notebook["cells"][-1]["source"] = ["import os,sys\n", "x=[ 1,2 ]"]
