@@ -218,6 +218,30 @@ def test_a_second_run_into_one_place_is_refused_and_leaves_the_first_alone(tmp_p
         assert first.result().report.exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_lock_leaves_no_file_and_who_waited_for_a_deleted_one_takes_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr(execution.tempfile, "gettempdir", lambda: str(tmp_path))
+    flock, first = fcntl.flock, execution._locked(tmp_path / "out")
+
+    def late(file: Any, how: int) -> None:
+        """Lock a file which the run before deletes between its opening and its locking."""
+        first.__exit__(None, None, None)
+        monkeypatch.setattr(fcntl, "flock", flock)
+        flock(file, how)
+
+    first.__enter__()
+    monkeypatch.setattr(fcntl, "flock", late)
+    with execution._locked(tmp_path / "out"):
+        assert len(list(tmp_path.iterdir())) == 1
+        with pytest.raises(UserError, match="another run"), execution._locked(tmp_path / "out"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_papermill_noted_of_an_earlier_run_is_no_matter(tmp_path: Path) -> None:
     path = notebook_of(tmp_path, "print('done')")
     notebook = nbformat.read(path, as_version=4)

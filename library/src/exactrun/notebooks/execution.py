@@ -231,19 +231,43 @@ def _only_run_into(path: Path, notebook: Path) -> Iterator[None]:
     if path.resolve() == notebook.resolve():
         other = f"Choose another directory than {path.parent}."
         raise UserError(f"{notebook} would be overwritten. {other}")
-    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
-    with Path(tempfile.gettempdir(), f"exactrun-{name}.lock").open("a") as lock:
-        try:
-            if fcntl is not None:  # Windows has none; it refuses to replace a file in use
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{path} is being written by another run. Wait for its end, or choose another"
-                " directory."
-            ) from error
+    with _locked(path):
         for earlier in (path.with_suffix(".html"), path):
             earlier.unlink(missing_ok=True)
         yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock, which leaves no file behind, for who writes to a path on this machine.
+
+    Raises:
+        UserError: If another run holds it.
+    """
+    if fcntl is None:  # Windows refuses to replace a file in use
+        yield
+        return
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    file = Path(tempfile.gettempdir(), f"exactrun-{name}.lock")
+    while True:
+        with file.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{path} is being written by another run. Wait for its end, or choose another"
+                    " directory."
+                ) from error
+            try:
+                if not os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+                    continue
+            except FileNotFoundError:  # who held it deleted it after it was opened here
+                continue
+            try:
+                yield
+            finally:
+                file.unlink(missing_ok=True)
+            return
 
 
 def _load_report() -> None:
