@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from html import unescape
+from html import escape, unescape
 from typing import Any
 from xml.etree import ElementTree
 
@@ -57,33 +57,49 @@ CLASSES = re.compile(
 DATA = re.compile(
     r"data:(?:image/(?:png|jpeg|gif|webp|avif|bmp|svg\+xml)|(?:audio|video)/[\w.+-]+)[;,]"
 )
-DEPTH = 200
-"""Elements within one another; the time that cleaning takes grows with the square."""
+TANGLED_LIMIT = 20_000
+"""Characters of HTML that is tangled. The time that html5lib takes for it grows with the square."""
+
+DEPTH = 50
+ELEMENTS = 15_000
+"""Elements within one another, and in all, above which HTML is tangled."""
 
 RULES = 5_000
 WORK = 100_000
-"""Rules of style sheets that are applied, of one output, and elements that are looked at for it."""
+STYLES_LIMIT = 300_000
+"""Rules of style sheets that are applied, of one output; elements that are looked at for it; and
+characters that elements get by it."""
 
 _NO_TEXT = "script style template noscript title textarea select button object embed iframe math"
-_OPENS = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_TOKEN = re.compile(
+    r"""(?P<text>[^<]++)|<!--.*?-->|<![a-z][^>]*+>
+    |<(?P<raw>script|style|svg|title|textarea)\b.*?</(?P=raw)\s*>
+    |<(?P<close>/?)(?P<name>[a-z][\w:-]*+)
+    (?:\s++[\w:@.-]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'=<>`]++))?+){0,40}+\s*+/?>""",
+    re.S | re.I | re.X,
+)
 _ENDLESS = """\
-area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr
-track wbr"""
+area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr track
+wbr"""
 _CLOSED_BY_OTHERS = frozenset(_ENDLESS.split())
+_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
+_CELLS = frozenset({"caption", "td", "th"})
+_OF_TABLES = _CELLS | {"col", "colgroup", "table", "tbody", "tfoot", "thead", "tr"}
 
 
 def clean(html: str, *, missing: str) -> str:
     """Return HTML of which only what can be shown without a script is left.
 
     Its style sheets become the styles of the elements that they name, so none reaches the page;
-    an SVG becomes a picture, in which no script runs and nothing is loaded.
+    an SVG becomes a picture, in which no script runs and nothing is loaded. What is tangled is
+    shown as it is written.
 
     Args:
         html: A piece of a page.
         missing: What to say, as HTML, where nothing is left of what a script would have drawn.
     """
-    if _depth(html) > DEPTH:
-        return missing
+    if is_tangled(html):
+        return f"<pre>{escape(html)}</pre>"
     drawn = bool(re.search(r"<(script|iframe|object|embed)\b", html, re.I))
     if re.search(rf"<({'|'.join(_NO_TEXT.split())}|svg)\b", html, re.I):
         html = _without_raw_text(html)
@@ -124,13 +140,37 @@ def _allowed(tag: str, name: str, value: str) -> bool:
     return True
 
 
-def _depth(html: str) -> int:
-    depth = deepest = 0
-    for found in _OPENS.finditer(html):
-        if found[2].lower() not in _CLOSED_BY_OTHERS:
-            depth += -1 if found[1] else 1
-            deepest = max(deepest, depth)
-    return deepest
+def is_tangled(html: str, *, limit: int = TANGLED_LIMIT) -> bool:
+    """Tell whether HTML would take long to read as a browser does, by a look that takes none.
+
+    Tangled is what is not well nested, or too deep, or has elements in a table but in no cell.
+    """
+    if len(html) <= limit:
+        return False
+    position, elements, opened, outside = 0, 0, list[str](), False  # of a cell, but in a table
+    while position < len(html):
+        found = _TOKEN.match(html, position)
+        if not found:
+            return True
+        position, closes, name = found.end(), found["close"] == "/", (found["name"] or "").lower()
+        content = name or (found["text"] or "").strip()
+        if outside and content and content not in _OF_TABLES:
+            return True
+        if name == "table":
+            outside = not closes
+        elif name in _OF_TABLES:
+            outside = closes or name not in _CELLS
+        elif name == "p" and opened and opened[-1] in _FORMATTING:
+            return True
+        if name and name not in _CLOSED_BY_OTHERS:
+            if closes and (not opened or opened.pop() != name):
+                return True
+            if not closes:
+                opened.append(name)
+        elements += name != "" and not closes
+        if len(opened) > DEPTH or elements > ELEMENTS:
+            return True
+    return False
 
 
 def _without_raw_text(html: str) -> str:
@@ -164,8 +204,8 @@ def _apply(sheets: str, page: BeautifulSoup) -> None:
     """Give the declarations of style sheets to the elements that their simple selectors name."""
     found: dict[int, tuple[Tag, list[str]]] = {}
     by_id = {str(element["id"]): element for element in page.find_all(id=True)}
-    elements = len(page.find_all(True))
-    work = WORK if _depth(str(page)) < 50 else 0
+    elements, room = len(page.find_all(True)), STYLES_LIMIT
+    work = 0 if is_tangled(str(page), limit=0) else WORK
     rules = tinycss2.parse_stylesheet(sheets, skip_comments=True, skip_whitespace=True)
     for rule in rules[:RULES]:
         if rule.type != "qualified-rule":
@@ -180,6 +220,9 @@ def _apply(sheets: str, page: BeautifulSoup) -> None:
             else:
                 named = []
             for element in named:
+                room -= len(declared)
+                if room < 0:
+                    break
                 found.setdefault(id(element), (element, []))[1].append(declared)
     for element, styles in found.values():
         element["style"] = "; ".join([*styles, str(element.get("style", ""))])

@@ -10,7 +10,7 @@ from typing import Any
 
 from nbformat import NotebookNode, from_dict
 
-from .sanitize import clean
+from .sanitize import clean, is_tangled
 
 NOTE = "application/vnd.exactrun.note"
 """The form of an output that says in words what is not shown."""
@@ -194,6 +194,11 @@ class Selection:
         if not self._room_for_markup(min(markup, len(value))) or not self._room(len(value)):
             return [self._note(f"An output of {_size(value)} {self._left_out()}")]
         value = self.hide(value)
+        if form == "text/html" and is_tangled(value):
+            said = f"This HTML is too deep or too tangled to be shown as a page: {self.whole} has it"
+            text = data.get("text/plain")
+            notes.insert(0, self._note(said))
+            return [_displayed("text/plain", self._text(text if text else value)), *notes]
         if form == "text/html":
             value = clean(value, missing=f'<p class="note">{escape(self.no_script(data))}</p>')
         return [*([_displayed(form, value)] if value else []), *notes]
