@@ -48,6 +48,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-ln-~]")
 """What sets a colour in a terminal, and what moves its cursor."""
 
+_EXACT_COLOUR = re.compile(r"\b([34])8;(?:5;(\d{1,3})|2;(\d{1,3});(\d{1,3});(\d{1,3}))(?!\d)")
+"""One of 256 colours, as IPython 9 uses in tracebacks, or of 16 million."""
+
 _PICTURE_DATA = re.compile(r"data:[\w/+.;,=-]{1,60}base64,[A-Za-z0-9+/=]{500,}")
 
 
@@ -209,6 +212,7 @@ class Selection:
         text = _CONTROL.sub("", self._shortened(text, TEXT_LIMIT))
         if len(_COLOUR.findall(text)) > COLOURS_LIMIT:
             text = _COLOUR.sub("", text)
+        text = _COLOUR.sub(lambda found: _EXACT_COLOUR.sub(_basic_colour, found[0]), text)
         return self.hide(text)
 
     def _shortened(self, text: str, limit: int) -> str:
@@ -287,6 +291,20 @@ def _attachments(cell: NotebookNode) -> dict[str, Any]:
         if isinstance(forms, Mapping)
         and sum(len(str(code)) for code in forms.values()) <= PICTURE_LIMIT
     }
+
+
+def _basic_colour(found: re.Match[str]) -> str:
+    """Return the nearest of the colours of which the page has one for either background."""
+    ground, index = found[1], int(found[2] or 16)
+    if index < 16:
+        return found[0]
+    parts = [(index - 16) // 36, (index - 16) // 6 % 6, (index - 16) % 6]
+    if not found[2]:
+        parts = [int(part) for part in found.group(3, 4, 5)]
+    least, most = min(parts), max(parts)
+    if least == most or index > 231:  # a grey is the colour of the text
+        return f"{ground}9"
+    return f"{ground}{sum(2**n for n, part in enumerate(parts) if 2 * part > least + most)}"
 
 
 def _size(text: str) -> str:
