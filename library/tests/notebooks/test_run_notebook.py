@@ -20,7 +20,15 @@ from jupyter_client.connect import LocalPortCache
 from nbformat.v4 import new_code_cell, new_notebook
 
 from exactrun.errors import UserError
-from exactrun.notebooks import Limits, NotebookFailed, engine, execution, kernels, run_notebook
+from exactrun.notebooks import (
+    Limits,
+    NotebookFailed,
+    engine,
+    execution,
+    kernels,
+    outputs,
+    run_notebook,
+)
 from exactrun.notebooks.record import read_record
 from exactrun.notebooks.summary import judge
 
@@ -251,6 +259,19 @@ def test_what_papermill_noted_of_an_earlier_run_is_no_matter(tmp_path: Path) -> 
     assert run_notebook(path, output=tmp_path / "out").text("c1") == "done\n"
 
 
+def test_updates_of_displays_are_bounded_as_other_outputs_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "TOTAL_LIMIT", 100_000)
+    show = "shown = [display('first', display_id=True) for _ in range(9)]"
+    update = "for each in shown:\n    each.update('x' * 30_000)"
+    path = notebook_of(tmp_path, f"from IPython.display import display\n{show}", update)
+    shown = run_notebook(path, output=tmp_path / "out").outputs("c1")
+    lengths = [len(each.data["text/plain"]) > 1_000 for each in shown]
+    assert lengths == [True] * 2 + [False] * 7
+    assert "left out here" in shown[-1].data["text/plain"]
+
+
 def test_a_display_is_updated_after_streams_before_it_were_joined(tmp_path: Path) -> None:
     show = (
         "from IPython.display import display\n"
@@ -258,11 +279,11 @@ def test_a_display_is_updated_after_streams_before_it_were_joined(tmp_path: Path
         "shown = display('first', display_id=True)\nprint('after')"
     )
     path = notebook_of(tmp_path, show, "shown.update('second')")
-    outputs = run_notebook(path, output=tmp_path / "out").outputs("c1")
-    kinds = [each.output_type for each in outputs]
+    found = run_notebook(path, output=tmp_path / "out").outputs("c1")
+    kinds = [each.output_type for each in found]
     assert kinds == ["stream", "display_data", "stream"]
-    assert outputs[0].text == ("x" * 70_000 + "\n") * 3
-    assert outputs[1].data["text/plain"] == "'second'"
+    assert found[0].text == ("x" * 70_000 + "\n") * 3
+    assert found[1].data["text/plain"] == "'second'"
 
 
 def test_an_exception_that_the_engine_does_not_know_leaves_no_page_that_says_passed(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import write_whole
+from ..files import explain, write_whole
 from ..version import __version__
 from .execution import Executed, NotebookFailed, forget, run_notebook
 from .files import find_notebooks
@@ -114,13 +114,16 @@ def run_all(
         Whether all passed.
 
     Raises:
-        OSError: If the results can't be written.
+        UserError: If the results can't be written.
         KeyboardInterrupt: If it was stopped; the results up to there are written.
     """
     done: list[Result] = []
     if results:
-        results.parent.mkdir(parents=True, exist_ok=True)
-        results.unlink(missing_ok=True)  # it tells of the run before
+        try:
+            results.parent.mkdir(parents=True, exist_ok=True)
+            results.unlink(missing_ok=True)  # it tells of the run before
+        except OSError as error:
+            raise UserError(unwritable(results, error)) from error
     try:
         for path, output in notebooks:
             if len(notebooks) > 1:
@@ -141,7 +144,7 @@ def run_all(
                 detail = ""
                 print(f"Executed notebook: {executed.path}\nReport: {executed.report}")
             except (UserError, OSError) as error:
-                detail = str(error)
+                detail = str(error) if isinstance(error, UserError) else unwritable(output, error)
                 print(detail, file=sys.stderr)
                 if isinstance(error, NotebookFailed):
                     executed, detail = error.executed, detail.rpartition("\n")[0]
@@ -159,7 +162,10 @@ def run_all(
                 )
     finally:
         if results:
-            write_results(done, results)
+            try:
+                write_results(done, results)
+            except OSError as error:
+                raise UserError(unwritable(results, error)) from error
     failed = sum(result.verdict == "failed" for result in done)
     if len(done) > 1:
         print()
@@ -168,6 +174,12 @@ def run_all(
             print(f"{result.verdict} {result.seconds:7.1f} s  {result.notebook}{detail}")
         print(f"Notebooks: {len(done)}, failed: {failed}")
     return not failed
+
+
+def unwritable(place: Path, error: OSError) -> str:
+    """Say that nothing can be written to a place."""
+    said = explain(error) if error.errno else str(error)
+    return f"{error.filename or place} can't be written: {said}. Choose another place, or clear it."
 
 
 def write_results(results: Iterable[Result], path: Path) -> None:

@@ -282,6 +282,10 @@ class _StrictClient(PapermillNotebookClient):
         if time.monotonic() > self._cell_ends:
             # A flood of messages would keep nbclient from ever looking at the clock.
             raise asyncio.CancelledError
+        content = msg["content"]
+        display = (content.get("transient") or {}).get("display_id")
+        if display and msg["msg_type"] == "update_display_data":
+            content["data"] = self._outputs.updated(display, content["data"])
         output = super().process_message(msg, cell, cell_index)
         self._progress.message(msg["msg_type"], msg["content"])
         return output
