@@ -323,7 +323,7 @@ MORE = [
     ),
     Case(
         name="5 MB of lines, each sent by itself",  # ZeroMQ drops the 1,001st that waits
-        cells=("for _ in range(10_000):\n    print('x' * 500, flush=True)\nprint('the', 'end')",),
+        cells=("for _ in range(3_000):\n    print('x' * 1_700, flush=True)\nprint('the', 'end')",),
         limits={"cell": 120},
         shows="the end",
     ),

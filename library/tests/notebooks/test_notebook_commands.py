@@ -21,7 +21,7 @@ from notebook_cases import Case
 
 from exactrun.errors import UserError
 from exactrun.notebooks import batch
-from exactrun.notebooks.parameter_files import given_parameters, read_parameters
+from exactrun.notebooks.parameters import given_parameters, read_parameters
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 COMMANDED = Path(__file__).with_name("commanded.py")

@@ -13,7 +13,8 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 from report_pages import displayed, output, ran, written
 
-from exactrun.notebooks.report import read_reports, write_index
+from exactrun.notebooks.index import read_reports
+from exactrun.notebooks.report import write_index
 
 PNG = "iVBORw0KGgo="
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>'

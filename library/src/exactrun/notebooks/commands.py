@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import INSTALL_NOTEBOOKS, UserError
-from .limits import Limits
+from . import Limits
 
 Command = Callable[[argparse.Namespace], bool]
 
@@ -148,13 +148,6 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
 
 
 def _run(options: argparse.Namespace) -> bool:
-    from .stopping import sigterm_as_interrupt
-
-    with sigterm_as_interrupt():
-        return _run_all(options)
-
-
-def _run_all(options: argparse.Namespace) -> bool:
     from .batch import places, run_all
 
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
@@ -230,7 +223,8 @@ def _notebooks(options: argparse.Namespace) -> list[Path]:
 
 
 def _index(options: argparse.Namespace) -> bool:
-    from .report import read_reports, write_index
+    from .index import read_reports
+    from .report import write_index
     from .summary import as_markdown
 
     print(f"Reports: {write_index(options.directory)}")

@@ -25,12 +25,10 @@ except ImportError:
 
 from ..errors import UserError
 from ..files import write_whole
-from . import simulated_colab
+from . import DEFAULT_LIMITS, Limits, simulated_colab
 from .engine import Failed, execute
 from .files import load_notebook
-from .kernel_faults import kernel_fault
-from .kernels import Kernels
-from .limits import DEFAULT_LIMITS, Limits
+from .kernels import kernel_fault
 from .parameters import check_parameters
 from .record import read_record
 from .stopping import sigterm_as_interrupt
@@ -102,6 +100,7 @@ class NotebookFailed(UserError):
         self.executed = executed
 
 
+@sigterm_as_interrupt()
 def run_notebook(
     notebook: str | Path,
     *,
@@ -136,12 +135,14 @@ def run_notebook(
     notebook, output, started = Path(notebook), Path(output), time.monotonic()
     path = output / notebook.name
     page = path.with_suffix(".html")
-    with sigterm_as_interrupt(), _only_run_into(path, notebook):
+    with _only_run_into(path, notebook):
         values = check_parameters(notebook, parameters or {})
         prepared, kernel = _prepared(notebook, values)
-        env, cwd = (
-            _colab(output / "colab" if colab is True else Path(colab)) if colab else ({}, None)
-        )
+        env, cwd = {}, notebook.parent
+        if colab:
+            place = output / "colab" if colab is True else Path(colab)
+            env = simulated_colab.environment(place.resolve())
+            cwd = Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
         output.mkdir(parents=True, exist_ok=True)
         record = Path(record) if record is not None else None
         before = _stamp(record)
@@ -181,8 +182,7 @@ def run_notebook(
         threading.Thread(target=_load_report, daemon=True).start()
         try:
             manager.notebook_start()
-            there = str(cwd or notebook.parent)
-            execute(manager, kernel, limits=limits, cwd=there, env=env, done=done)
+            execute(manager, kernel, limits=limits, cwd=str(cwd), env=env, done=done)
         except Failed as failure:
             message = f"{notebook} failed in {failure}\nUp to there: {page}"
             raise NotebookFailed(message, executed()) from failure
@@ -214,7 +214,7 @@ def _prepared(notebook: Path, values: Mapping[str, Any]) -> tuple[nbformat.Noteb
     prepared.metadata.pop("exactrun", None)
     prepared = load_notebook_node(prepared)
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
-    if fault := kernel_fault(Kernels(), kernel, prepared.metadata):
+    if fault := kernel_fault(kernel, prepared.metadata):
         raise UserError(f"{notebook} {fault}")
     if values:
         prepared = parameterize_notebook(prepared, values, kernel_name=kernel, language="python")
@@ -292,12 +292,6 @@ class _AtomicManager(NotebookExecutionManager):
         """Write the file for the last time."""
         self._next_save = 0.0
         super().notebook_complete(**options)
-
-
-def _colab(directory: Path) -> tuple[dict[str, str], Path]:
-    """Return the environment variables of a simulated Colab, and its directory /content."""
-    env = simulated_colab.environment(directory.resolve())
-    return env, Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
 
 
 def _stamp(path: Path | None) -> int | None:

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..files import write_whole
 from ..record import MARKS
 from .body import TEMPLATES, convert
-from .index import rows_of
+from .index import read_reports
 from .places import hide_places
 from .shown import Selection, anchor_of
 from .source import commit_of
@@ -119,11 +119,6 @@ def write_report(
     return target
 
 
-def read_reports(directory: Path) -> list[dict[str, Any]]:
-    """Return what the reports in and below a directory say first, and their files."""
-    return rows_of(directory)
-
-
 def write_index(directory: Path) -> Path:
     """Write `index.html`, a table of the reports in and below a directory.
 
@@ -131,7 +126,7 @@ def write_index(directory: Path) -> Path:
         UserError: If a report is called `index.html`, as that of `index.ipynb` is.
     """
     target = directory / "index.html"
-    reports = rows_of(directory)
+    reports = read_reports(directory)
     if target.name in [report["file"] for report in reports]:
         raise UserError(
             f"{target} is the report of a notebook, and the index of all reports goes by that"

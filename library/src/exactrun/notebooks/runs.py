@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..record import MARKS
 from .compare import PLACES, figures_of, number, words
+from .index import read_summary
 from .record import read_json
 
 RECORD = "run.json"
-HEAD = 4_000_000
-"""Characters of a report's page in which its summary stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,17 +156,11 @@ def _of_json(path: Path) -> StoredRun:
 
 def _of_report(page: Path) -> StoredRun:
     """Read the record in a report, or the one beside it or below with the checks that it shows."""
-    parser = _Summary()
     try:
-        with page.open(encoding="utf-8", errors="replace") as file:
-            parser.feed(file.read(HEAD))
+        summary = read_summary(page)
     except OSError as error:
         raise UserError(f"{page} can't be read: {error.strerror}. Check the path.") from error
-    try:
-        summary = json.loads(parser.content)
-    except ValueError:
-        summary = None
-    if not isinstance(summary, dict):
+    if not summary:
         raise UserError(f"{page} is no report of a notebook. Give the run's directory.")
     figures = summary.get("figures") if isinstance(summary.get("figures"), dict) else {}
     if isinstance(summary.get("record"), dict):
@@ -199,14 +190,3 @@ def _checks(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     checks = record.get("checks")
     held = [each for each in checks if isinstance(each, dict)] if isinstance(checks, list) else []
     return [(str(each.get("name")), str(each.get("status"))) for each in held]
-
-
-class _Summary(HTMLParser):
-    """Take the summary out of a report's page: its `<meta name="run-report">`."""
-
-    content = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        held = dict(attrs)
-        if tag == "meta" and held.get("name") == "run-report":
-            self.content = self.content or held.get("content") or ""

@@ -82,7 +82,9 @@ _ENDLESS = """\
 area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr track
 wbr"""
 _CLOSED_BY_OTHERS = frozenset(_ENDLESS.split())
-_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())
+_FORMATTING = frozenset(
+    {*"abisu", "big", "code", "em", "font", "nobr", "small", "strike", "strong", "tt"}
+)
 _CELLS = frozenset({"caption", "td", "th"})
 _OF_TABLES = _CELLS | {"col", "colgroup", "table", "tbody", "tfoot", "thead", "tr"}
 

@@ -11,6 +11,7 @@ from typing import Any
 from nbformat import NotebookNode, from_dict
 
 from .sanitize import clean, is_tangled
+from .terminal import with_basic_colours
 
 NOTE = "application/vnd.exactrun.note"
 """The form of an output that says in words what is not shown."""
@@ -28,11 +29,10 @@ NEEDS_SCRIPT = re.compile(
 )
 
 TEXT_LIMIT = 100_000
-COLOURS_LIMIT = 1_000
 SOURCE_LIMIT = 20_000
 MARKUP_LIMIT = 150_000
 PICTURE_LIMIT = 4_000_000
-"""Characters of a text, changes of its colours, characters of a cell's source, of HTML without its
+"""Characters of a text, of a cell's source, of HTML without its
 pictures, and of a picture. The time that HTML and colours take grows with the square."""
 
 OUTPUTS_LIMIT = 100
@@ -43,13 +43,6 @@ CELLS_LIMIT = 1_000
 MARKUP_BUDGET = 1_000_000
 RAW_BUDGET = 30_000_000
 """Characters of all HTML, texts and code, which take time, and of all else, which takes memory."""
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-ln-~]")
-"""What sets a colour in a terminal, and what moves its cursor."""
-
-_EXACT_COLOUR = re.compile(r"\b([34])8;(?:5;(\d{1,3})|2;(\d{1,3});(\d{1,3});(\d{1,3}))(?!\d)")
-"""One of 256 colours, as IPython 9 uses in tracebacks, or of 16 million."""
 
 _PICTURE_DATA = re.compile(r"data:[\w/+.;,=-]{1,60}base64,[A-Za-z0-9+/=]{500,}")
 
@@ -198,7 +191,9 @@ class Selection:
             return [self._note(f"An output of {_size(value)} {self._left_out()}")]
         value = self.hide(value)
         if form == "text/html" and is_tangled(value):
-            said = f"This HTML is too deep or too tangled to be shown as a page: {self.whole} has it"
+            said = (
+                f"This HTML is too deep or too tangled to be shown as a page: {self.whole} has it"
+            )
             text = data.get("text/plain")
             notes.insert(0, self._note(said))
             return [_displayed("text/plain", self._text(text if text else value)), *notes]
@@ -209,11 +204,7 @@ class Selection:
     def _text(self, text: str) -> str:
         if not self._room(min(len(text), TEXT_LIMIT)):
             return f"[{_size(text)} of text {self._left_out()}]"
-        text = _CONTROL.sub("", self._shortened(text, TEXT_LIMIT))
-        if len(_COLOUR.findall(text)) > COLOURS_LIMIT:
-            text = _COLOUR.sub("", text)
-        text = _COLOUR.sub(lambda found: _EXACT_COLOUR.sub(_basic_colour, found[0]), text)
-        return self.hide(text)
+        return self.hide(with_basic_colours(self._shortened(text, TEXT_LIMIT)))
 
     def _shortened(self, text: str, limit: int) -> str:
         if len(text) <= limit:
@@ -291,20 +282,6 @@ def _attachments(cell: NotebookNode) -> dict[str, Any]:
         if isinstance(forms, Mapping)
         and sum(len(str(code)) for code in forms.values()) <= PICTURE_LIMIT
     }
-
-
-def _basic_colour(found: re.Match[str]) -> str:
-    """Return the nearest of the colours of which the page has one for either background."""
-    ground, index = found[1], int(found[2] or 16)
-    if index < 16:
-        return found[0]
-    parts = [(index - 16) // 36, (index - 16) // 6 % 6, (index - 16) % 6]
-    if not found[2]:
-        parts = [int(part) for part in found.group(3, 4, 5)]
-    least, most = min(parts), max(parts)
-    if least == most or index > 231:  # a grey is the colour of the text
-        return f"{ground}9"
-    return f"{ground}{sum(2**n for n, part in enumerate(parts) if 2 * part > least + most)}"
 
 
 def _size(text: str) -> str:
