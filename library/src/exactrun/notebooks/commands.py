@@ -212,11 +212,12 @@ def _clean(options: argparse.Namespace) -> bool:
 
 
 def _notebooks(options: argparse.Namespace) -> list[Path]:
-    from .lint import notebooks_at
+    from .files import find_notebooks
 
     if not options.paths:
         options.parser.error("name the notebooks, or directories of them")
-    notebooks = notebooks_at(options.paths)
+    found = ((find_notebooks(path) if path.is_dir() else [path]) for path in options.paths)
+    notebooks = [notebook for each in found for notebook in each]
     if not notebooks:
         options.parser.error(f"there is no notebook in {', '.join(map(str, options.paths))}")
     return notebooks

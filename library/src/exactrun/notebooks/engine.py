@@ -189,9 +189,9 @@ class _StrictClient(PapermillNotebookClient):
                 self._ask(cell, found, end=True)
         except CellExecutionError as error:
             shown = [each for each in cell.outputs if each.output_type == "error"]
-            if error.ename == "NoneType" and shown:  # ipykernel 7: what is shown could not be shown
-                raise Failed(_named(shown[-1].ename, shown[-1].evalue)) from error
-            raise Failed(_named(error.ename, error.evalue)) from error
+            # ipykernel 7 names no exception of an object that could not be shown.
+            raised = shown[-1] if error.ename == "NoneType" and shown else error
+            raise Failed(f"{raised.ename}: {shorten(raised.evalue, LINE_LIMIT)}") from error
         except (CellTimeoutError, DeadKernelError) as error:
             raise Failed(self._end()) from error
         faults = found["faults"]
@@ -296,7 +296,3 @@ class _StrictClient(PapermillNotebookClient):
         if status is None:
             return f"what it printed did not arrive within {self.iopub_timeout} s"
         return f"the kernel {in_words(status)}, and what follows could not run"
-
-
-def _named(name: str, message: str) -> str:
-    return f"{name}: {shorten(message, LINE_LIMIT)}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from ..files import write_whole
 from . import checks
-from .files import find_notebooks, read_notebook
+from .files import read_notebook
 from .leftovers import leftovers
 from .rules import MENDABLE, Finding
 from .settings import read_lint_settings
@@ -59,11 +59,6 @@ def mended(path: Path, rules: Collection[str]) -> str:
     text = _text(path)
     found = [each for each in leftovers(text, read_notebook(path)) if each.finding.rule in rules]
     return edited(text, [edit for each in found for edit in each.edits])
-
-
-def notebooks_at(paths: Iterable[Path]) -> list[Path]:
-    """Return the notebooks among paths, and those in directories among them."""
-    return [each for path in paths for each in (find_notebooks(path) if path.is_dir() else [path])]
 
 
 def _mend(path: Path, rules: Collection[str]) -> bool:

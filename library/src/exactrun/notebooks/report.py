@@ -22,11 +22,11 @@ from .body import TEMPLATES, convert
 from .index import read_reports
 from .places import hide_places
 from .shown import Selection, anchor_of
-from .source import commit_of
 from .summary import (
     DETAIL_LIMIT,
     changes,
     checks_of,
+    commit_of,
     facts_of,
     figures_of,
     judge,
