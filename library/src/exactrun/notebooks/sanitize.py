@@ -62,7 +62,9 @@ TANGLED_LIMIT = 20_000
 
 DEPTH = 50
 ELEMENTS = 15_000
-"""Elements within one another, and in all, above which HTML is tangled."""
+FAULTS = 100
+"""Elements within one another and in all, and those that are not well nested or in a table but not
+in a cell of it, above which HTML is tangled."""
 
 RULES = 5_000
 WORK = 100_000
@@ -72,7 +74,7 @@ characters that elements get by it."""
 
 _NO_TEXT = "script style template noscript title textarea select button object embed iframe math"
 _TOKEN = re.compile(
-    r"""(?P<text>[^<]++)|<!--.*?-->|<![a-z][^>]*+>
+    r"""(?P<text>[^<]++|<(?![a-z/!?]))|<!--.*?-->|<![a-z][^>]*+>
     |<(?P<raw>script|style|svg|title|textarea)\b.*?</(?P=raw)\s*>
     |<(?P<close>/?)(?P<name>[a-z][\w:-]*+)
     (?:\s++[\w:@.-]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'=<>`]++))?+){0,40}+\s*+/?>""",
@@ -143,35 +145,33 @@ def _allowed(tag: str, name: str, value: str) -> bool:
 
 
 def is_tangled(html: str, *, limit: int = TANGLED_LIMIT) -> bool:
-    """Tell whether HTML would take long to read as a browser does, by a look that takes none.
-
-    Tangled is what is not well nested, or too deep, or has elements in a table but in no cell.
-    """
+    """Tell whether HTML would take long to read as a browser does, by a look that takes none."""
     if len(html) <= limit:
         return False
-    position, elements, opened, outside = 0, 0, list[str](), False  # of a cell, but in a table
+    position, elements, faults = 0, 0, 0
+    opened, outside = list[str](), False  # of a table's cells, but in it
     while position < len(html):
         found = _TOKEN.match(html, position)
-        if not found:
+        if not found or len(opened) > DEPTH or elements > ELEMENTS or faults > FAULTS:
             return True
         position, closes, name = found.end(), found["close"] == "/", (found["name"] or "").lower()
         content = name or (found["text"] or "").strip()
-        if outside and content and content not in _OF_TABLES:
-            return True
+        faults += outside and content != "" and content not in _OF_TABLES
+        elements += name != "" and not closes
         if name == "table":
             outside = not closes
         elif name in _OF_TABLES:
             outside = closes or name not in _CELLS
         elif name == "p" and opened and opened[-1] in _FORMATTING:
-            return True
+            faults += 1
         if name and name not in _CLOSED_BY_OTHERS:
-            if closes and (not opened or opened.pop() != name):
-                return True
             if not closes:
                 opened.append(name)
-        elements += name != "" and not closes
-        if len(opened) > DEPTH or elements > ELEMENTS:
-            return True
+            elif name in opened:
+                while opened.pop() != name:
+                    faults += 1
+            else:
+                faults += 1
     return False
 
 
