@@ -135,7 +135,7 @@ def test_quiet_it_names_the_cells_only(tmp_path: Path) -> None:
     ("flag", "fault"),
     [
         (("--cell-limit", "1"), "limit of 1 s for a cell"),
-        (("--limit", "4"), "longer than its limit of 4 s"),
+        (("--limit", "9"), "longer than its limit of 9 s"),
         (("--start-limit", "2"), "did not start"),
         (("--memory-limit", "0.01"), "over its 0.01 GB"),
     ],

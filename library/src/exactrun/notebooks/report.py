@@ -72,7 +72,7 @@ def write_report(
     look_at: Any = next((cell for cell in executed.cells if cell.get("id") == outcome.cell), {})
     times = executed.metadata.get("papermill", {})
     selection = Selection(whole=notebook.name, hide=hide)
-    body = convert(
+    title, contents, body = convert(
         selection.of(executed, look_at=outcome.cell),
         beside=beside,
         look_at=anchor_of(look_at),
@@ -81,7 +81,7 @@ def write_report(
     end = times.get("end_time")
     checks = _hidden(checks_of(record), hide)
     summary = {
-        "title": body.title or notebook.stem,
+        "title": title or notebook.stem,
         "status": outcome.status,
         "verdict": outcome.verdict,
         "detail": hide(shorten(outcome.detail, DETAIL_LIMIT)),
@@ -111,8 +111,8 @@ def write_report(
         longest=longest_cells(executed, anchor_of),
         notebook=quote(os.path.relpath(notebook, target.parent).replace(os.sep, "/")),
         commit=commit_of(executed, record),
-        contents=body.contents,
-        body=Markup(body.html),  # made safe by body.py
+        contents=contents,
+        body=Markup(body),  # made safe by body.py
     )
     write_whole(target, page)
     write_whole(memory, json.dumps({"now": kept, "before": dict(before)}, ensure_ascii=False))

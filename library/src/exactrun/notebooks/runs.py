@@ -116,15 +116,11 @@ def table(runs: Sequence[StoredRun], *, width: int) -> str:
         rows[-1] += [number(found.get(each, "–")) for each in measured]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if sum(wide) + 2 * len(wide) - 2 <= width:
-        lines = [_line(row, wide) for row in rows]
+        lines = ["  ".join(map(str.ljust, row, wide)).rstrip() for row in rows]
     else:
         lines = [line for row in rows[1:] for line in _paragraph(rows[0], row, width)]
     problems = [run.problem for run in runs if run.problem]
     return "\n".join([*lines, *(["", *problems] if problems else [])])
-
-
-def _line(row: Sequence[str], wide: Sequence[int]) -> str:
-    return "  ".join(f"{text:<{size}}" for text, size in zip(row, wide, strict=True)).rstrip()
 
 
 def _paragraph(names: Sequence[str], row: Sequence[str], width: int) -> list[str]:
@@ -145,13 +141,11 @@ def _read(path: Path) -> StoredRun:
             path = path / RECORD
         if path.suffix == ".ipynb":
             path = path.with_suffix(".html")
-        return _of_report(path) if path.suffix == ".html" else _of_json(path)
+        if path.suffix == ".html":
+            return _of_report(path)
+        return StoredRun(path=path, record=read_json(path))
     except RecursionError:
         raise UserError(f"{path} is nested too deeply to be a run's record.") from None
-
-
-def _of_json(path: Path) -> StoredRun:
-    return StoredRun(path=path, record=read_json(path))
 
 
 def _of_report(page: Path) -> StoredRun:
@@ -166,7 +160,9 @@ def _of_report(page: Path) -> StoredRun:
     if isinstance(summary.get("record"), dict):
         record = summary["record"]
         return StoredRun(path=page, record=record | {"figures": figures})
-    beside = [_of_json(path) for path in sorted(page.parent.rglob(RECORD))]
+    beside = [
+        StoredRun(path=path, record=read_json(path)) for path in sorted(page.parent.rglob(RECORD))
+    ]
     same = [run for run in beside if _shows(summary, run.record)]
     if len({str(run.record.get("weights_sha256")) for run in same}) != 1:
         raise UserError(

@@ -165,17 +165,8 @@ def longest_cells(
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Commit:
-    """A commit, with the address of its page where that is known."""
-
-    revision: str
-    address: str
-    changed: bool
-
-
-def commit_of(notebook: NotebookNode, record: Mapping[str, Any]) -> Commit | None:
-    """Return the commit that the record or GitHub Actions names; None if neither does.
+def commit_of(notebook: NotebookNode, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the commit that the record or GitHub Actions names, with its address; None without.
 
     Its repository is the one of the job in GitHub Actions, or that of the badge by which the
     notebook opens in Colab.
@@ -195,7 +186,7 @@ def commit_of(notebook: NotebookNode, record: Mapping[str, Any]) -> Commit | Non
         r"[\w.-]+/[\w.-]+", repository
     )
     address = f"{server}/{repository}/commit/{revision}" if known else ""
-    return Commit(revision=revision, address=address, changed=bool(changes))
+    return {"revision": revision, "address": address, "changed": bool(changes)}
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
