@@ -71,7 +71,11 @@ class Selection:
         """
         language = notebook.metadata.get("language_info", {}).get("name")
         known = isinstance(language, str) and re.fullmatch(r"[\w+#.-]{1,40}", language)
-        chosen = [cell for cell in notebook.cells if self._wanted(cell, look_at)]
+        chosen = [
+            cell
+            for cell in notebook.cells
+            if "remove-cell" not in tags_of(cell) or (look_at and cell.get("id") == look_at)
+        ]
         cells: list[Any] = []
         for index, cell in enumerate(chosen):
             left_out = len(chosen) - CELLS_LIMIT
@@ -81,19 +85,12 @@ class Selection:
                 if look_at is None or cell.get("id") != look_at:
                     continue
             looked_at = look_at is not None and cell.get("id") == look_at
-            used = self._raw, self._markup, self._outputs
-            if looked_at:  # it has room, however full the page is
-                self._raw = self._markup = self._outputs = 0
-            made = self._cell(cell, looked_at=looked_at)
-            if looked_at:
-                self._raw, self._markup, self._outputs = used
+            # It has room, however full the page is.
+            selection = Selection(whole=self.whole, hide=self.hide) if looked_at else self
+            made = selection._cell(cell, looked_at=looked_at)
             cells.append(made | {"id": anchor_of(cell) or f"unnamed-{index}"})
         metadata = {"language_info": {"name": language}} if known else {}
         return from_dict({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
-
-    def _wanted(self, cell: NotebookNode, look_at: str | None) -> bool:
-        asked = look_at is not None and cell.get("id") == look_at
-        return asked or "remove-cell" not in tags_of(cell)
 
     def _cell(self, cell: NotebookNode, *, looked_at: bool) -> dict[str, Any]:
         if cell.cell_type != "code":
