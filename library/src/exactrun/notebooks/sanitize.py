@@ -74,10 +74,10 @@ characters that elements get by it."""
 
 _NO_TEXT = "script style template noscript title textarea select button object embed iframe math"
 _TOKEN = re.compile(
-    r"""(?P<text>[^<]++|<(?![a-z/!?]))|<!--.*?-->|<![a-z][^>]*+>
+    r"""(?P<text>[^<]++|<(?![a-z/!?]))|<!--.*?-->|<[!?][a-z][^>]*+>
     |<(?P<raw>script|style|svg|title|textarea)\b.*?</(?P=raw)\s*>
     |<(?P<close>/?)(?P<name>[a-z][\w:-]*+)
-    (?:\s++[\w:@.-]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'=<>`]++))?+){0,40}+\s*+/?>""",
+    (?:\s*+[\w:@.-]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'=<>`]++))?+){0,40}+\s*+/?>""",
     re.S | re.I | re.X,
 )
 _ENDLESS = """\
