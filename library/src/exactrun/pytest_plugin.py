@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import INSTALL_NOTEBOOKS, UserError
-from .notebooks.terminal import plain
 
 if TYPE_CHECKING:
     from .notebooks.execution import Executed
@@ -133,6 +132,8 @@ def _failed(executed: Executed) -> Any:
 
 def _shown(executed: Executed) -> str:
     """Return the source of the cell that failed, and the traceback of its exception."""
+    from .notebooks.terminal import plain
+
     cell = _failed(executed)
     if cell is None:
         return ""
@@ -144,6 +145,8 @@ def _shown(executed: Executed) -> str:
 
 def _printed(executed: Executed, name: str) -> str:
     """Return the end of what the cell that failed printed."""
+    from .notebooks.terminal import plain
+
     cell = _failed(executed)
     streams = [each.text for each in cell.outputs if each.get("name") == name] if cell else []
     return plain("".join(streams))[-4000:]
