@@ -165,7 +165,8 @@ def test_html_that_would_take_long_is_shown_as_text(
 
 def test_a_long_table_is_shown_as_one(tmp_path: Path, parsed: list[int]) -> None:
     row = "<tr><th scope='row'id=r>1</th>" + '<td class="data">0.14</td>' * 8 + "</tr>\n"
-    html = f"<?xml?><!-- p < 0.05 --><table border=1>\n<tbody>{row * 600}</tbody></table>0 < 1<i><b></i>"
+    slips = "0 < 1<i><b></i>"
+    html = f"<?xml?><!-- p < 1 --><table border=1>\n<tbody>{row * 600}</tbody></table>{slips}"
     page = written(tmp_path, output(html))
     assert LONG > max(parsed) > 140_000
     assert len(page.select(".output_html tr")) == 600

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import INSTALL_NOTEBOOKS, UserError
+from ..files import explain
 from . import Limits
 
 Command = Callable[[argparse.Namespace], bool]
@@ -140,7 +141,10 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
             if package == "exactrun":
                 raise
             print(f"{package} is missing: {INSTALL_NOTEBOOKS}", file=sys.stderr)
-        except (UserError, KeyboardInterrupt, OSError) as error:
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"{where}{explain(error)}. Put that right, and run this again.", file=sys.stderr)
+        except (UserError, KeyboardInterrupt) as error:
             print(str(error) or "stopped by Ctrl-C", file=sys.stderr)
         return trouble
 
