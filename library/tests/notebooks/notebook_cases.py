@@ -269,8 +269,8 @@ MORE = [
     Case(
         name="the whole over its time",
         cells=("import time", "time.sleep(60)"),
-        limits={"notebook": 6, "cell": 30},
-        fault=r"cell 3 of 3 .*: the notebook took longer than its limit of 6 s",
+        limits={"notebook": 9, "cell": 30},  # of which starting takes 6 on a busy machine
+        fault=r"cell 3 of 3 .*: the notebook took longer than its limit of 9 s",
     ),
     Case(
         name="outputs without end",
