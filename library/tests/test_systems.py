@@ -330,9 +330,9 @@ import sys, time
 from pathlib import Path
 from exactrun import lock
 lock.PROCESSES = Path("no such directory")
-with lock.Lock(sys.argv[1]):
-    print("taken", flush=True)
-    time.sleep(60)
+lock.Lock(sys.argv[1]).take()
+print("taken", flush=True)
+time.sleep(60)
 """
 
 
@@ -374,8 +374,8 @@ def test_a_killed_session_is_not_waited_for_without_proc(
         while psutil.Process(other.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
     started = time.monotonic()
-    with Lock(tmp_path / "run"):
-        assert time.monotonic() - started < 5
+    Lock(tmp_path / "run").take()
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.usefixtures("windows")
@@ -407,8 +407,8 @@ def test_without_psutil_a_heartbeat_is_waited_for(
     other.kill()
     monkeypatch.setitem(sys.modules, "psutil", None)
     monkeypatch.setattr(lock, "SILENCE", 1.0)
-    with Lock(tmp_path / "run"):
-        assert "If nothing comes, this session takes over" in capsys.readouterr().out
+    Lock(tmp_path / "run").take()
+    assert "If nothing comes, this session takes over" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("windows")

@@ -5,7 +5,6 @@ pytest loads it wherever exactrun is installed, so what it needs is imported onc
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 SETTINGS = pytest.StashKey[dict[Path, "NotebookSettings"]]()
 OUTPUT = pytest.StashKey[Path]()
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -134,17 +132,21 @@ def _failed(executed: Executed) -> Any:
 
 def _shown(executed: Executed) -> str:
     """Return the source of the cell that failed, and the traceback of its exception."""
+    from .notebooks.terminal import plain
+
     cell = _failed(executed)
     if cell is None:
         return ""
     errors = [each for each in cell.outputs if each.output_type == "error"]
     raised = "\n".join(errors[-1].traceback) if errors and errors[-1].ename != "Failed" else ""
     source = "\n".join(f"    {line}" for line in cell.source.splitlines())
-    return f"\n\n{source}\n\n{COLOUR.sub('', raised)}"
+    return f"\n\n{source}\n\n{plain(raised)}"
 
 
 def _printed(executed: Executed, name: str) -> str:
     """Return the end of what the cell that failed printed."""
+    from .notebooks.terminal import plain
+
     cell = _failed(executed)
     streams = [each.text for each in cell.outputs if each.get("name") == name] if cell else []
-    return COLOUR.sub("", "".join(streams))[-4000:]
+    return plain("".join(streams))[-4000:]

@@ -269,8 +269,8 @@ MORE = [
     Case(
         name="the whole over its time",
         cells=("import time", "time.sleep(60)"),
-        limits={"notebook": 6, "cell": 30},
-        fault=r"cell 3 of 3 .*: the notebook took longer than its limit of 6 s",
+        limits={"notebook": 9, "cell": 30},  # of which starting takes 6 on a busy machine
+        fault=r"cell 3 of 3 .*: the notebook took longer than its limit of 9 s",
     ),
     Case(
         name="outputs without end",
@@ -310,31 +310,31 @@ MORE = [
         name="deep recursion", cells=("def f(n):\n    return f(n + 1) + 1\nf(0)",), fault="Recurs"
     ),
     Case(
-        name="50 MB of lines",
-        cells=("for _ in range(500_000):\n    print('x' * 99)\nprint('the', 'end')",),
+        name="5 MB of lines",
+        cells=("for _ in range(50_000):\n    print('x' * 99)\nprint('the', 'end')",),
         shows="xxx\\nthe end",
         hides="left out",
     ),
     Case(
-        name="50 MB in one line",
-        cells=("print('x' * 50_000_000)\nprint('the', 'end')",),
+        name="5 MB in one line",
+        cells=("print('x' * 5_000_000)\nprint('the', 'end')",),
         shows="the end",
         hides="left out",
     ),
     Case(
-        name="50 MB of lines, each sent by itself",  # ZeroMQ drops the 1,001st that waits
-        cells=("for _ in range(10_000):\n    print('x' * 5_000, flush=True)\nprint('the', 'end')",),
+        name="5 MB of lines, each sent by itself",  # ZeroMQ drops the 1,001st that waits
+        cells=("for _ in range(3_000):\n    print('x' * 1_700, flush=True)\nprint('the', 'end')",),
         limits={"cell": 120},
         shows="the end",
     ),
     Case(
-        name="100 MB of lines",
-        cells=("for _ in range(1_000_000):\n    print('x' * 99)\nprint('the', 'end')",),
+        name="10 MB of lines",
+        cells=("for _ in range(100_000):\n    print('x' * 99)\nprint('the', 'end')",),
         shows="left out here",
     ),
     Case(
-        name="20 MB of exception",
-        cells=("raise ValueError('x' * 20_000_000)",),
+        name="2 MB of exception",
+        cells=("raise ValueError('x' * 2_000_000)",),
         fault=r"ValueError: x{99}.*left out here(?!.{99999})",
     ),
     Case(

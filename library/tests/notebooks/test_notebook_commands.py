@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
 from commanded import command as run_command
@@ -19,7 +21,7 @@ from notebook_cases import Case
 
 from exactrun.errors import UserError
 from exactrun.notebooks import batch
-from exactrun.notebooks.parameter_files import given_parameters, read_parameters
+from exactrun.notebooks.parameters import given_parameters, read_parameters
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 COMMANDED = Path(__file__).with_name("commanded.py")
@@ -133,7 +135,7 @@ def test_quiet_it_names_the_cells_only(tmp_path: Path) -> None:
     ("flag", "fault"),
     [
         (("--cell-limit", "1"), "limit of 1 s for a cell"),
-        (("--limit", "4"), "longer than its limit of 4 s"),
+        (("--limit", "9"), "longer than its limit of 9 s"),
         (("--start-limit", "2"), "did not start"),
         (("--memory-limit", "0.01"), "over its 0.01 GB"),
     ],
@@ -160,12 +162,64 @@ def test_a_limit_of_0_is_none(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_an_output_that_is_a_file_is_told_in_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "out").touch()
-    process = command(Case(name="", cells=("1",)).write(tmp_path))
-    _, told = process.communicate(timeout=60)
-    assert (process.returncode, "Traceback" in told) == (1, False), told
-    assert "out" in told
+@pytest.mark.parametrize("flaw", ["an old format", "output is a file", "output holds a directory"])
+@pytest.mark.parametrize("results", [False, True])
+def test_what_can_not_be_read_or_written_is_told_in_a_sentence(
+    flaw: str, results: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook, out = Case(name="", cells=("1",)).write(tmp_path), tmp_path / "out"
+    said = f"{out}/case.%s. Choose another place, or clear it.\n"
+    if flaw == "an old format":
+        old = nbformat.convert(nbformat.read(notebook, as_version=4), 3)
+        notebook.write_text(json.dumps(old), encoding="utf-8")
+        said = f"{notebook} is not a notebook of format 4. Save it again with Jupyter.\n"
+    elif flaw == "output is a file":
+        out.touch()
+        said %= "html can't be written: Not a directory"
+    else:
+        (out / "case.ipynb").mkdir(parents=True)
+        said %= "ipynb can't be written: Is a directory"
+    before, there = notebook.read_bytes(), {*tmp_path.rglob("*")}
+    flags = ["--json", tmp_path / "results.json"] if results else []
+    assert run_command("notebook", "run", notebook, "--output", out, *flags) == 1
+    assert capsys.readouterr().err == said
+    assert notebook.read_bytes() == before
+    assert {*tmp_path.rglob("*")} == there.union(flags[1:])
+    if results:
+        assert results_of(tmp_path)["notebooks"][0]["detail"] in said
+
+
+@pytest.mark.parametrize("written", [1, 4, 7])
+def test_a_disk_that_gets_full_is_told_in_a_sentence_and_nothing_is_half_written(
+    written: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notebook, results, count = Case(name="", cells=("1",)).write(tmp_path), tmp_path / "r.json", 0
+    before, fsync = notebook.read_bytes(), os.fsync
+
+    def full(number: int) -> None:
+        nonlocal count
+        count += 1
+        if count >= written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    flags = ["--output", tmp_path / "out", "--json", results]
+    assert run_command("notebook", "run", notebook, *flags) == 1
+    told = capsys.readouterr().err.splitlines()
+    place = tmp_path / "out"
+    assert [line.partition(" (it is full")[0] for line in told] == [
+        f"{place} can't be written: No space left on device",
+        f"{results} can't be written: No space left on device",
+    ]
+    assert notebook.read_bytes() == before
+    assert not results.exists()
+    assert [path for path in tmp_path.rglob("*") if "partial" in path.name] == []
+    for path in (tmp_path / "out").iterdir():
+        json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.thorough

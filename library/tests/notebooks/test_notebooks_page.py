@@ -29,7 +29,7 @@ def commands() -> list[str]:
     (workflow,) = map(yaml.safe_load, blocks("yaml"))
     steps = [step["run"] for step in workflow["jobs"]["notebooks"]["steps"] if "run" in step]
     lines = [*steps, *"".join(blocks("sh")).splitlines()]
-    return [line for line in lines if not INSTALL.match(line)]
+    return [line for line in dict.fromkeys(lines) if not INSTALL.match(line)]
 
 
 @pytest.mark.thorough

@@ -86,3 +86,18 @@ def test_what_was_cleared_does_not_count(monkeypatch: pytest.MonkeyPatch) -> Non
         outs[:] = [shown(f"{number}" * 1_000)]
         held.added(outs, known=False)
     assert outs[0].data["text/plain"] == "99" * 1_000
+
+
+def test_updates_of_displays_count_each_in_the_place_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "TOTAL_LIMIT", 10_000 + 4 * OVERHEAD)
+    held, long = Outputs(), {"text/plain": "x" * 3_000}
+    for _ in range(5):  # cells
+        held.begin_cell()
+        for _ in range(100):
+            assert held.updated("a", long) == held.updated("b", long) == long
+    assert held.updated("c", long) == long
+    assert "left out here" in held.updated("d", long)["text/plain"]
+    assert held.updated("a", {"text/plain": "x"}) == {"text/plain": "x"}
+    assert held.updated("d", long) == long

@@ -17,8 +17,7 @@ from notebook_cases import Case
 from papermill.engines import papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from exactrun.notebooks.kernel_faults import kernel_fault
-from exactrun.notebooks.kernels import Kernels
+from exactrun.notebooks.kernels import kernel_fault
 from exactrun.notebooks.papermill_engine import Engine
 
 ENGINES = ("nbclient", "exactrun")
@@ -312,6 +311,6 @@ def test_papermill_inspects_a_notebook_by_itself(tmp_path: Path) -> None:
 def test_a_kernel_that_can_not_be_used_is_named(
     name: str, metadata: dict[str, Any], fault: str
 ) -> None:
-    found = kernel_fault(Kernels(), name, metadata)
+    found = kernel_fault(name, metadata)
     assert re.search(fault, found)
     assert bool(found) == bool(fault)

@@ -278,3 +278,13 @@ def test_the_index_does_not_replace_a_report(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Rename the notebook"):
         write_index(tmp_path)
     assert (tmp_path / "index.html").read_bytes() == before
+
+
+def test_an_index_that_can_not_be_written_is_told_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "index.html"
+    place.mkdir()
+    assert command("notebook", "index", tmp_path) == 1
+    said = f"{place}: Is a directory. Put that right, and run this again.\n"
+    assert capsys.readouterr().err == said

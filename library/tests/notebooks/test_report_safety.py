@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
@@ -11,6 +12,7 @@ from hostile import MARKUP, hostile_notebook
 from nbformat.v4 import new_markdown_cell
 from report_pages import output, written
 
+from exactrun.notebooks import sanitize
 from exactrun.notebooks.report import write_index
 
 KEPT = """\
@@ -115,6 +117,62 @@ def test_the_styles_of_an_output_stay_with_its_elements(tmp_path: Path) -> None:
     assert "style" not in page.select(".text_cell p")[0].attrs
 
 
-def test_markup_that_is_too_deep_is_named(tmp_path: Path) -> None:
-    page = written(tmp_path, output("<script></script>" + "<b>" * 50_000 + "x"))
-    assert "page.ipynb has all of it" in page.select(".output_html")[0].get_text()
+LONG = 150_000
+TANGLED = {
+    "open elements": "<font></b>",
+    "elements in a table": "<table><p>x",
+    "text in a table": "<table>x<b>y</b>",
+    "crossed elements": "<b><i></b></i>",
+    "links that a paragraph ends": "<a><p></a></p>",
+    "paragraphs that a link ends": "<b><p></b>",
+    "tags without an end": "<a ",
+    "comments without an end": "<!--",
+    "depth": "<div>",
+    "many elements": "<tr><td>1<td>2",
+}
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of what is parsed as HTML, which is what takes the time."""
+    lengths, clean = list[int](), sanitize.Cleaner.clean
+
+    def counted(cleaner: Any, html: str) -> Any:
+        lengths.append(len(html))
+        return clean(cleaner, html)
+
+    monkeypatch.setattr(sanitize.Cleaner, "clean", counted)
+    return lengths
+
+
+@pytest.mark.parametrize("kind", [*TANGLED, "attributes"])
+def test_html_that_would_take_long_is_shown_as_text(
+    kind: str, tmp_path: Path, parsed: list[int]
+) -> None:
+    html = TANGLED.get(kind, "x") * (LONG // len(TANGLED.get(kind, "x")))
+    if kind == "attributes":
+        html = "<p " + " ".join(f"a{number}=1" for number in range(LONG // 9)) + ">"
+    page = written(tmp_path, output(html, **{"text/plain": "what it says"}), output(html))
+    assert max(parsed, default=0) <= sanitize.TANGLED_LIMIT
+    assert [note.get_text() for note in page.select(".note")] == [
+        "This HTML is too deep or too tangled to be shown as a page: page.ipynb has it"
+    ] * 2
+    texts = [text.get_text().strip() for text in page.select(".output_text")]
+    assert texts[0] == "what it says"
+    assert texts[1].startswith(html[:1_000].strip())
+    assert sanitize.clean(html, missing="").startswith("<pre>&lt;")  # such as of Markdown
+
+
+def test_a_long_table_is_shown_as_one(tmp_path: Path, parsed: list[int]) -> None:
+    row = "<tr><th scope='row'id=r>1</th>" + '<td class="data">0.14</td>' * 8 + "</tr>\n"
+    slips = "0 < 1<i><b></i>"
+    html = f"<?xml?><!-- p < 1 --><table border=1>\n<tbody>{row * 600}</tbody></table>{slips}"
+    page = written(tmp_path, output(html))
+    assert LONG > max(parsed) > 140_000
+    assert len(page.select(".output_html tr")) == 600
+
+
+def test_styles_do_not_grow_with_the_square(parsed: list[int]) -> None:
+    html = f"<style>{'#a,' * 20_000}{{{'color:red;' * 5_000}}}</style><p id=a>x</p>"
+    sanitize.clean(html, missing="")
+    assert parsed[0] < 2 * sanitize.STYLES_LIMIT

@@ -13,7 +13,8 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 from report_pages import displayed, output, ran, written
 
-from exactrun.notebooks.report import read_reports, write_index
+from exactrun.notebooks.index import read_reports
+from exactrun.notebooks.report import write_index
 
 PNG = "iVBORw0KGgo="
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>'
@@ -288,3 +289,34 @@ def test_a_thousand_reports_are_listed_in_seconds(tmp_path: Path) -> None:
     begun = time.process_time()
     assert len(read_reports(tmp_path)) == 1_001
     assert time.process_time() - begun < 15
+
+
+def brightness(colour: str) -> float:
+    """Return a colour's relative luminance, as WCAG 2 defines it."""
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_the_colours_of_a_terminal_can_be_read(scheme: int, tmp_path: Path) -> None:
+    codes = [*range(30, 38), *range(90, 98), *(f"38;5;{number};01" for number in range(256))]
+    codes += [f"48;5;{number}" for number in range(256)] + ["38;2;0;135;0", "38;2;90;90;90"]
+    text = "".join(f"\x1b[0;{code}mx" for code in codes) + "\x1b[0m"
+    failed = new_output("error", ename="E", evalue="", traceback=[text])
+    page = written(tmp_path, ran("x", failed))
+    spans = page.select(".output_error span")
+    assert [span for span in spans if span.get("style")] == []
+    names = {name for span in spans for name in span["class"]}
+    css = page.select("style")[0].get_text()
+    palettes = re.findall(r":root \{(.*?)\}", css, re.S)
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", palettes[0]))
+    colours |= dict(re.findall(r"--([\w-]+): (#\w{6})", palettes[scheme]))
+    used = {"text"}
+    for selector, colour in re.findall(r"^(.*ansi-.*) \{ color: var\(--(\w+)\); \}$", css, re.M):
+        used |= {colour for name in names if f".{name}" in selector}
+    assert len(used) == 6
+    for colour in used:
+        for ground in ("paper", "failed-paper"):
+            levels = sorted(brightness(colours[each]) for each in (colour, ground))
+            assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 4.5, (colour, ground)

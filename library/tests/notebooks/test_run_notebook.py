@@ -20,7 +20,15 @@ from jupyter_client.connect import LocalPortCache
 from nbformat.v4 import new_code_cell, new_notebook
 
 from exactrun.errors import UserError
-from exactrun.notebooks import Limits, NotebookFailed, engine, execution, kernels, run_notebook
+from exactrun.notebooks import (
+    Limits,
+    NotebookFailed,
+    engine,
+    execution,
+    kernels,
+    outputs,
+    run_notebook,
+)
 from exactrun.notebooks.record import read_record
 from exactrun.notebooks.summary import judge
 
@@ -218,6 +226,30 @@ def test_a_second_run_into_one_place_is_refused_and_leaves_the_first_alone(tmp_p
         assert first.result().report.exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_lock_leaves_no_file_and_who_waited_for_a_deleted_one_takes_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr(execution.tempfile, "gettempdir", lambda: str(tmp_path))
+    flock, first = fcntl.flock, execution._locked(tmp_path / "out")
+
+    def late(file: Any, how: int) -> None:
+        """Lock a file which the run before deletes between its opening and its locking."""
+        first.__exit__(None, None, None)
+        monkeypatch.setattr(fcntl, "flock", flock)
+        flock(file, how)
+
+    first.__enter__()
+    monkeypatch.setattr(fcntl, "flock", late)
+    with execution._locked(tmp_path / "out"):
+        assert len(list(tmp_path.iterdir())) == 1
+        with pytest.raises(UserError, match="another run"), execution._locked(tmp_path / "out"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_papermill_noted_of_an_earlier_run_is_no_matter(tmp_path: Path) -> None:
     path = notebook_of(tmp_path, "print('done')")
     notebook = nbformat.read(path, as_version=4)
@@ -227,6 +259,19 @@ def test_what_papermill_noted_of_an_earlier_run_is_no_matter(tmp_path: Path) -> 
     assert run_notebook(path, output=tmp_path / "out").text("c1") == "done\n"
 
 
+def test_updates_of_displays_are_bounded_as_other_outputs_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "TOTAL_LIMIT", 100_000)
+    show = "shown = [display('first', display_id=True) for _ in range(9)]"
+    update = "for each in shown:\n    each.update('x' * 30_000)"
+    path = notebook_of(tmp_path, f"from IPython.display import display\n{show}", update)
+    shown = run_notebook(path, output=tmp_path / "out").outputs("c1")
+    lengths = [len(each.data["text/plain"]) > 1_000 for each in shown]
+    assert lengths == [True] * 2 + [False] * 7
+    assert "left out here" in shown[-1].data["text/plain"]
+
+
 def test_a_display_is_updated_after_streams_before_it_were_joined(tmp_path: Path) -> None:
     show = (
         "from IPython.display import display\n"
@@ -234,11 +279,11 @@ def test_a_display_is_updated_after_streams_before_it_were_joined(tmp_path: Path
         "shown = display('first', display_id=True)\nprint('after')"
     )
     path = notebook_of(tmp_path, show, "shown.update('second')")
-    outputs = run_notebook(path, output=tmp_path / "out").outputs("c1")
-    kinds = [each.output_type for each in outputs]
+    found = run_notebook(path, output=tmp_path / "out").outputs("c1")
+    kinds = [each.output_type for each in found]
     assert kinds == ["stream", "display_data", "stream"]
-    assert outputs[0].text == ("x" * 70_000 + "\n") * 3
-    assert outputs[1].data["text/plain"] == "'second'"
+    assert found[0].text == ("x" * 70_000 + "\n") * 3
+    assert found[1].data["text/plain"] == "'second'"
 
 
 def test_an_exception_that_the_engine_does_not_know_leaves_no_page_that_says_passed(

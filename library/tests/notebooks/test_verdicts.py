@@ -18,7 +18,7 @@ from right_notebooks import RIGHT
 from wrong_notebooks import WRONG
 
 from exactrun.errors import UserError
-from exactrun.notebooks import Limits, NotebookFailed, run_notebook
+from exactrun.notebooks import Limits, NotebookFailed, outputs, run_notebook
 from exactrun.notebooks.parameters import parse_parameters
 
 HANGS = {"notebook": 90.0}
@@ -31,7 +31,7 @@ REFERENCE = Path(__file__).parents[3] / "docs" / "verdicts.md"
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """A directory for one case, not kept: fifty megabytes are printed in some."""
+    """A directory for one case, not kept: megabytes are printed in some."""
     yield tmp_path
     shutil.rmtree(tmp_path, ignore_errors=True)
 
@@ -53,7 +53,8 @@ def executed(case: Case, place: Path, notebook: Path | None = None) -> UserError
     [*MATRIX, *(pytest.param(case, marks=pytest.mark.thorough) for case in OTHERS)],
     ids=lambda case: case.name,
 )
-def test_verdict(case: Case, place: Path) -> None:
+def test_verdict(case: Case, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "TOTAL_LIMIT", outputs.TOTAL_LIMIT // 10)  # megabytes take long
     notebook = case.write(place)
     before = notebook.read_bytes()
     error = executed(case, place, notebook)
@@ -85,9 +86,9 @@ def check_what_is_kept(case: Case, output: Path) -> None:
     executed = nbformat.read(output / "case.ipynb", as_version=4)
     nbformat.validate(executed)
     page = (output / "case.html").read_text(encoding="utf-8")
-    outputs = json.dumps([cell.get("outputs") for cell in executed.cells], ensure_ascii=False)
-    assert case.shows in outputs
-    assert case.hides not in outputs
+    shown = json.dumps([cell.get("outputs") for cell in executed.cells], ensure_ascii=False)
+    assert case.shows in shown
+    assert case.hides not in shown
     assert len(page) < 5_000_000
     assert ("✔ Passed" in re.sub(r"<[^>]+>", "", page)) == (case.fault is None)
     found = {path.name for path in output.iterdir()}

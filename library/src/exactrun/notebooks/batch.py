@@ -6,69 +6,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import patiently, write_whole
+from ..files import explain, patiently, write_whole
 from ..version import __version__
 from .execution import Executed, NotebookFailed, forget, run_notebook
 from .files import find_notebooks
-from .limits import Limits
-from .parameter_files import given_parameters
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What came of one notebook.
-
-    Attributes:
-        notebook: Its path.
-        detail: Why it failed; empty if it passed.
-        seconds: What it took.
-        parameters: The values that it was given.
-        executed: The notebook as far as it came; None if it was refused or stopped.
-    """
-
-    notebook: Path
-    detail: str
-    seconds: float
-    parameters: Mapping[str, Any]
-    executed: Executed | None
-
-    @property
-    def verdict(self) -> str:
-        """The verdict in a word."""
-        return "failed" if self.detail else "passed"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what the file of results says of the notebook."""
-        done = self.executed
-        cells = list(enumerate(done.notebook.cells)) if done else []
-        failed = done.notebook.metadata.get("exactrun", {}).get("cell") if done else None
-        return {
-            "notebook": str(self.notebook),
-            "verdict": self.verdict,
-            "detail": self.detail,
-            "cell": failed,
-            "seconds": round(self.seconds, 3),
-            "parameters": dict(self.parameters),
-            "checks": done.record.get("checks", []) if done else [],
-            "executed": str(done.path) if done else None,
-            "report": str(done.report) if done else None,
-            "cells": [
-                {
-                    "id": cell.get("id"),
-                    "index": index,
-                    "status": cell.metadata.papermill.status,
-                    "seconds": cell.metadata.papermill.duration,
-                }
-                for index, cell in cells
-                if cell.cell_type == "code"
-            ],
-        }
+from .parameters import given_parameters
+from .stopping import sigterm_as_interrupt
 
 
 def places(paths: Sequence[Path], *, output: Path) -> list[tuple[Path, Path]]:
@@ -96,15 +44,14 @@ def places(paths: Sequence[Path], *, output: Path) -> list[tuple[Path, Path]]:
     return [(path, output / full.relative_to(common).parent) for full, path in found.items()]
 
 
+@sigterm_as_interrupt()
 def run_all(
     notebooks: Sequence[tuple[Path, Path]],
     *,
     texts: Sequence[str],
     files: Sequence[Path],
     results: Path | None,
-    limits: Limits,
-    record: Path | None,
-    colab: Path | bool,
+    **options: Any,
 ) -> bool:
     """Execute notebooks one after another, and say what came of each.
 
@@ -113,21 +60,22 @@ def run_all(
         texts: Parameters as `name=value`, for each of them.
         files: Files of parameters.
         results: Where to write the results as JSON.
-        limits: What one may take.
-        record: The JSON file of checks that the notebook writes.
-        colab: As in `run_notebook`.
+        options: Those of `run_notebook`.
 
     Returns:
         Whether all passed.
 
     Raises:
-        OSError: If the results can't be written.
+        UserError: If the results can't be written.
         KeyboardInterrupt: If it was stopped; the results up to there are written.
     """
-    done: list[Result] = []
+    done: list[dict[str, Any]] = []
     if results:
-        results.parent.mkdir(parents=True, exist_ok=True)
-        patiently(results.unlink, missing_ok=True)  # it tells of the run before
+        try:
+            results.parent.mkdir(parents=True, exist_ok=True)
+            patiently(results.unlink, missing_ok=True)  # it tells of the run before
+        except OSError as error:
+            raise UserError(unwritable(results, error)) from error
     try:
         for path, output in notebooks:
             if len(notebooks) > 1:
@@ -137,53 +85,72 @@ def run_all(
             try:
                 forget(path, output)  # what tells of the run before, also if a value is refused
                 values |= given_parameters(path, files=files, texts=texts)
-                executed = run_notebook(
-                    path,
-                    output=output,
-                    parameters=values,
-                    limits=limits,
-                    record=record,
-                    colab=colab,
-                )
+                executed = run_notebook(path, output=output, parameters=values, **options)
                 detail = ""
                 print(f"Executed notebook: {executed.path}\nReport: {executed.report}")
             except (UserError, OSError) as error:
-                detail = str(error)
+                detail = str(error) if isinstance(error, UserError) else unwritable(output, error)
                 print(detail, file=sys.stderr)
                 if isinstance(error, NotebookFailed):
                     executed, detail = error.executed, detail.rpartition("\n")[0]
                 detail = detail.removeprefix(f"{path} ").removeprefix("failed in ")
             finally:
-                seconds = time.monotonic() - started
-                done.append(
-                    Result(
-                        notebook=path,
-                        detail=detail,
-                        seconds=seconds,
-                        parameters=values,
-                        executed=executed,
-                    )
-                )
+                seconds = round(time.monotonic() - started, 3)
+                verdict = "failed" if detail else "passed"
+                result: dict[str, Any] = {"notebook": str(path), "verdict": verdict}
+                result |= {"detail": detail, "seconds": seconds, "parameters": values}
+                done.append(result | _told(executed))
     finally:
         if results:
-            write_results(done, results)
-    failed = sum(result.verdict == "failed" for result in done)
+            try:
+                write_results(done, results)
+            except OSError as error:
+                raise UserError(unwritable(results, error)) from error
+    failed = sum(result["verdict"] == "failed" for result in done)
     if len(done) > 1:
         print()
         for result in done:
-            detail = f": {result.detail.splitlines()[0]}" if result.detail else ""
-            print(f"{result.verdict} {result.seconds:7.1f} s  {result.notebook}{detail}")
+            detail = f": {result['detail'].splitlines()[0]}" if result["detail"] else ""
+            took = f"{result['seconds']:7.1f} s"
+            print(f"{result['verdict']} {took}  {result['notebook']}{detail}")
         print(f"Notebooks: {len(done)}, failed: {failed}")
     return not failed
 
 
-def write_results(results: Iterable[Result], path: Path) -> None:
+def _told(executed: Executed | None) -> dict[str, Any]:
+    """Return what the file of results says of an executed notebook; None was refused or stopped."""
+    if executed is None:
+        return {"cell": None, "checks": [], "executed": None, "report": None, "cells": []}
+    return {
+        "cell": executed.notebook.metadata.get("exactrun", {}).get("cell"),
+        "checks": executed.record.get("checks", []),
+        "executed": str(executed.path),
+        "report": str(executed.report),
+        "cells": [
+            {
+                "id": cell.get("id"),
+                "index": index,
+                "status": cell.metadata.papermill.status,
+                "seconds": cell.metadata.papermill.duration,
+            }
+            for index, cell in enumerate(executed.notebook.cells)
+            if cell.cell_type == "code"
+        ],
+    }
+
+
+def unwritable(place: Path, error: OSError) -> str:
+    """Say that nothing can be written to a place."""
+    said = explain(error) if error.errno else str(error)
+    return f"{error.filename or place} can't be written: {said}. Choose another place, or clear it."
+
+
+def write_results(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write results as JSON, whole or not at all."""
-    found = [result.to_json() for result in results]
     top = {
         "exactrun": __version__,
-        "passed": all(each["verdict"] == "passed" for each in found),
-        "seconds": round(sum(each["seconds"] for each in found), 3),
-        "notebooks": found,
+        "passed": all(each["verdict"] == "passed" for each in results),
+        "seconds": round(sum(each["seconds"] for each in results), 3),
+        "notebooks": results,
     }
     write_whole(path, json.dumps(top, indent=1, ensure_ascii=False) + "\n")

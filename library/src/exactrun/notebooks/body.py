@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -39,22 +38,9 @@ CONTENT_WORDS = 150
 """Characters of a heading in the table of contents."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Body:
-    """The cells as HTML.
-
-    Attributes:
-        title: The first heading.
-        contents: Of each other heading its level (`h2` or `h3`), id and text.
-        html: All but the title.
-    """
-
-    title: str
-    contents: list[tuple[str, str, str]]
-    html: str
-
-
-def convert(notebook: NotebookNode, *, beside: Path, look_at: str, whole: str) -> Body:
+def convert(
+    notebook: NotebookNode, *, beside: Path, look_at: str, whole: str
+) -> tuple[str, list[tuple[str, str, str]], str]:
     """Return the cells of a notebook as HTML that loads nothing and runs nothing.
 
     Args:
@@ -62,6 +48,10 @@ def convert(notebook: NotebookNode, *, beside: Path, look_at: str, whole: str) -
         beside: Directory where the pictures of its texts lie.
         look_at: Id of the cell that is open.
         whole: Name of the file that has what is left out.
+
+    Returns:
+        The first heading; of each other heading its level (`h2` or `h3`), id and text; and all but
+        the first heading as HTML.
     """
     exporter = _Exporter(
         default_preprocessors=[],  # after each, nbconvert checks the notebook against a schema
@@ -89,7 +79,7 @@ def convert(notebook: NotebookNode, *, beside: Path, look_at: str, whole: str) -
     contents = _contents(page)
     title = page.select_one(".text_cell h1")
     text = _words(title.extract()) if title else ""
-    return Body(title=text[:300], contents=contents, html=used["room"].put_back(str(page)))
+    return text[:300], contents, used["room"].put_back(str(page))
 
 
 class _Renderer(IPythonRenderer):

@@ -14,7 +14,8 @@ from typing import Any
 
 from ..console import show_what_it_can
 from ..errors import INSTALL_NOTEBOOKS, UserError
-from .limits import Limits
+from ..files import explain
+from . import Limits
 
 Command = Callable[[argparse.Namespace], bool]
 
@@ -139,7 +140,10 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
             if package == "exactrun":
                 raise
             print(f"{package} is missing: {INSTALL_NOTEBOOKS}", file=sys.stderr)
-        except (UserError, KeyboardInterrupt, OSError) as error:
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"{where}{explain(error)}. Put that right, and run this again.", file=sys.stderr)
+        except (UserError, KeyboardInterrupt) as error:
             print(str(error) or "stopped by Ctrl-C", file=sys.stderr)
         return trouble
 
@@ -147,13 +151,6 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
 
 
 def _run(options: argparse.Namespace) -> bool:
-    from .stopping import sigterm_as_interrupt
-
-    with sigterm_as_interrupt():
-        return _run_all(options)
-
-
-def _run_all(options: argparse.Namespace) -> bool:
     from .batch import places, run_all
 
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
@@ -218,18 +215,20 @@ def _clean(options: argparse.Namespace) -> bool:
 
 
 def _notebooks(options: argparse.Namespace) -> list[Path]:
-    from .lint import notebooks_at
+    from .files import find_notebooks
 
     if not options.paths:
         options.parser.error("name the notebooks, or directories of them")
-    notebooks = notebooks_at(options.paths)
+    found = ((find_notebooks(path) if path.is_dir() else [path]) for path in options.paths)
+    notebooks = [notebook for each in found for notebook in each]
     if not notebooks:
         options.parser.error(f"there is no notebook in {', '.join(map(str, options.paths))}")
     return notebooks
 
 
 def _index(options: argparse.Namespace) -> bool:
-    from .report import read_reports, write_index
+    from .index import read_reports
+    from .report import write_index
     from .summary import as_markdown
 
     print(f"Reports: {write_index(options.directory)}")

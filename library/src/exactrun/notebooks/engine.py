@@ -13,6 +13,7 @@ import signal
 import tempfile
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -26,9 +27,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
 
 from ..files import patiently
-from .kernel_faults import kernel_fault
-from .kernels import WATCH, Kernels, StartFailed, connect, end, in_words, told_at_end
-from .limits import Limits
+from . import Limits
+from .kernels import WATCH, end, end_tasks, in_words, kernel_fault, started, told_at_end
 from .outputs import Outputs
 from .processes import MARK, end_all, guarded, memory_of, processes_of
 from .progress import LINE_LIMIT, Progress, cells, shorten
@@ -36,9 +36,6 @@ from .progress import LINE_LIMIT, Progress, cells, shorten
 TAKE = "__import__('IPython').get_ipython().exactrun_take(end={end})"
 LAST_WAIT = 3.0
 """Seconds that what the notebook began, and still runs after the last cell, is given to fail."""
-
-STARTS = 3
-"""Attempts to start a kernel that dies, or finds a port taken, before it answers."""
 
 END_WAIT = 5.0
 """Seconds in which the kernel has to end by itself; what then still runs is no failure."""
@@ -80,6 +77,8 @@ def execute(
             client.execute(cwd=cwd, env=env)
             verdict["passed"] = True
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                end_tasks()
             known = isinstance(error, Failed | KeyboardInterrupt)
             verdict["failure"] = str(error) if known else f"{type(error).__name__}: {error}"
             verdict["cell"] = client.cell
@@ -99,8 +98,7 @@ class _StrictClient(PapermillNotebookClient):
         now = time.monotonic()
         self._limits, self._ends = limits, now + (limits.notebook or math.inf)
         self._cell_ends, self._fault = self._ends, ""
-        self._progress, self._outputs = Progress(), Outputs()
-        self.mark = uuid.uuid4().hex  # of its processes
+        self._progress, self._outputs, self.mark = Progress(), Outputs(), uuid.uuid4().hex
         self._known = set[psutil.Process]()  # processes, before their parents end
         self._ending = Path(tempfile.gettempdir(), f"exactrun-{self.mark}.json")
         self.cell: str | None = None  # id of the one that runs, or ran last
@@ -109,14 +107,6 @@ class _StrictClient(PapermillNotebookClient):
         self.shell_timeout_interval = 1
         self.iopub_timeout = 600  # from the end of a cell: it may have printed 10,000 pictures
         self.shutdown_kernel = "immediate"  # what fails; what passes has ended before
-
-    def execute(self, *, cwd: str | None, env: Mapping[str, str] | None) -> None:
-        """Execute the cells, and have the kernel end."""
-        try:
-            self._execute_cells(cwd, dict(os.environ) | dict(env or {}))
-        except KeyboardInterrupt:
-            self._forget()
-            raise
 
     def close(self) -> None:
         """End the kernel and every process that came of it."""
@@ -129,46 +119,20 @@ class _StrictClient(PapermillNotebookClient):
 
     def _start(self, cwd: str | None, env: dict[str, str]) -> None:
         env |= {MARK: self.mark, "EXACTRUN_ENDING": str(self._ending)}
-        env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # no debugger's warnings
-        env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
-        if fault := kernel_fault(Kernels(), self.kernel_name, self.nb.metadata):
+        if fault := kernel_fault(self.kernel_name, self.nb.metadata):
             raise Failed(f"the notebook {fault}")
+        found = defaultdict[str, list[str]](list)
         try:
-            info = self._started(cwd, env)
-            faults = self._ask(None, WATCH)["faults"]
+            info = started(self, cwd, env)
+            self._ask(None, found, WATCH)
         except (OSError, RuntimeError) as error:
             raise Failed(f"the kernel {self.kernel_name!r} did not start: {error}") from error
-        if faults:
-            raise Failed("; ".join(faults))
+        if found["faults"]:
+            raise Failed("; ".join(found["faults"]))
         self.nb.metadata["language_info"] = info["language_info"]
 
-    def _started(self, cwd: str | None, env: dict[str, str]) -> dict[str, Any]:
-        """Start the kernel, again if it may have been bad luck; return what it says of itself."""
-        attempt = 1
-        while True:
-            self.create_kernel_manager().kernel_spec_manager = Kernels()
-            if self.km.has_trait("transport_encryption"):  # or ipykernel 7.4 warns in each run
-                self.km.transport_encryption = "auto"
-            self.start_new_kernel(cwd=cwd, env=dict(env))
-            try:
-                self.kc, info = run_sync(connect)(self.km, self.startup_timeout)
-                return dict(info)
-            except StartFailed:
-                if attempt == STARTS:
-                    raise
-                attempt += 1
-                self._cleanup_kernel()
-
-    async def _async_forget(self) -> None:
-        """End the tasks in whose midst an interrupt came."""
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    _forget = run_sync(_async_forget)
-
-    def _execute_cells(self, cwd: str | None, env: dict[str, str]) -> None:
+    def execute(self, *, cwd: str | None, env: Mapping[str, str] | None) -> None:
+        """Execute the cells, and have the kernel end."""
         heading, todo = "", []
         for index, cell in enumerate(self.nb.cells):
             if cell.cell_type == "markdown":
@@ -178,16 +142,17 @@ class _StrictClient(PapermillNotebookClient):
         for number, (index, cell, heading) in enumerate(todo, start=1):
             place = f"cell {number} of {len(todo)}"
             cells.info(f"{place}: {heading}" if heading else place)
+            place += f" ({heading})" if heading else ""
             self.nb_man.cell_start(cell, index)
             self.cell = cell.get("id")
             self._progress = Progress()
             self._outputs.begin_cell()
             try:
                 if number == 1:
-                    self._start(cwd, env)
+                    self._start(cwd, dict(os.environ) | dict(env or {}))
                 self._execute_one(cell, index, last=number == len(todo))
             except (Failed, KeyboardInterrupt) as error:
-                self._raise(error, cell, index, f"{place} ({heading})" if heading else place)
+                self._raise(error, cell, index, place)
             finally:
                 self._progress.end()
                 self._join_outputs(cell, index)
@@ -197,7 +162,7 @@ class _StrictClient(PapermillNotebookClient):
             try:
                 self._end_kernel()
             except Failed as error:
-                self._raise(error, cell, index, f"{place} ({heading})" if heading else place)
+                self._raise(error, cell, index, place)
 
     def _raise(
         self, error: Failed | KeyboardInterrupt, cell: nbformat.NotebookNode, index: int, place: str
@@ -205,33 +170,34 @@ class _StrictClient(PapermillNotebookClient):
         self.nb_man.cell_exception(cell, index)
         reason = str(error) or "stopped by Ctrl-C"
         cause = error.__cause__
-        shown = isinstance(cause, CellExecutionError) and cause.ename != "SystemExit"
-        if not shown or "error" not in [each.output_type for each in cell.outputs]:
+        told = isinstance(cause, CellExecutionError) and cause.ename != "SystemExit"
+        if not told or "error" not in [each.output_type for each in cell.outputs]:
             # Of others the cell shows a traceback; papermill passes over a SystemExit.
-            cell.outputs.append(_as_output(reason))
+            shown = {"ename": "Failed", "evalue": reason, "traceback": [f"Failed: {reason}"]}
+            cell.outputs.append(nbformat.v4.new_output("error", **shown))
         raise type(error)(f"{place}: {reason}") from error
 
     def _execute_one(self, cell: nbformat.NotebookNode, index: int, *, last: bool) -> None:
         self._cell_ends = min(self._ends, time.monotonic() + (self._limits.cell or math.inf))
+        found = defaultdict[str, list[str]](list)
         try:
             self.execute_cell(cell, index)
-            answer = self._ask(cell)
-            ends = time.monotonic() + LAST_WAIT
-            while last and answer["runs"] and not answer["faults"] and time.monotonic() < ends:
+            runs, ends = self._ask(cell, found), time.monotonic() + LAST_WAIT
+            while last and runs and not found["faults"] and time.monotonic() < ends:
                 time.sleep(0.1)
-                answer = self._ask(cell, earlier=answer)
+                runs = self._ask(cell, found)
             if last:
-                answer = self._ask(cell, end=True, earlier=answer)
+                self._ask(cell, found, end=True)
         except CellExecutionError as error:
             shown = [each for each in cell.outputs if each.output_type == "error"]
-            if error.ename == "NoneType" and shown:  # ipykernel 7: what is shown could not be shown
-                raise Failed(_named(shown[-1].ename, shown[-1].evalue)) from error
-            raise Failed(_named(error.ename, error.evalue)) from error
+            # ipykernel 7 names no exception of an object that could not be shown.
+            raised = shown[-1] if error.ename == "NoneType" and shown else error
+            raise Failed(f"{raised.ename}: {shorten(raised.evalue, LINE_LIMIT)}") from error
         except (CellTimeoutError, DeadKernelError) as error:
             raise Failed(self._end()) from error
-        faults = answer["faults"]
+        faults = found["faults"]
         if "raises-exception" not in cell.metadata.get("tags", []):
-            faults = answer["swallowed"] + faults
+            faults = found["swallowed"] + faults
         if self._fault:
             faults.append(self._fault)
         if cell.execution_count is None:
@@ -242,23 +208,23 @@ class _StrictClient(PapermillNotebookClient):
     def _ask(
         self,
         cell: nbformat.NotebookNode | None,
+        found: dict[str, list[str]],
         code: str = "",
         *,
         end: bool = False,
-        earlier: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Return what went wrong in the kernel since it was asked last, besides exceptions."""
+    ) -> bool:
+        """Add what went wrong in the kernel since it was asked last; return whether it works on."""
         expressions = {"faults": TAKE.format(end=end)}
         message = self.kc.execute(code, silent=True, user_expressions=expressions)
         content = self.wait_for_reply(message, cell)["content"]
         answer = content.get("user_expressions", {}).get("faults", {})
         if answer.get("status") != "ok":
-            fault = f"the kernel can't say what happened in it: {answer or content}"
-            return {"faults": [fault], "swallowed": [], "runs": False}
-        found = dict(ast.literal_eval(answer["data"]["text/plain"]))
+            found["faults"].append(f"the kernel can't say what happened in it: {answer or content}")
+            return False
+        told = ast.literal_eval(answer["data"]["text/plain"])
         for kind in ("faults", "swallowed"):
-            found[kind] = (earlier or {}).get(kind, []) + found[kind]
-        return found
+            found[kind] += told[kind]
+        return bool(told["runs"])
 
     def _end_kernel(self) -> None:
         """Have the kernel end, as a program does after its last line."""
@@ -283,6 +249,10 @@ class _StrictClient(PapermillNotebookClient):
         if time.monotonic() > self._cell_ends:
             # A flood of messages would keep nbclient from ever looking at the clock.
             raise asyncio.CancelledError
+        content = msg["content"]
+        display = (content.get("transient") or {}).get("display_id")
+        if display and msg["msg_type"] == "update_display_data":
+            content["data"] = self._outputs.updated(display, content["data"])
         output = super().process_message(msg, cell, cell_index)
         self._progress.message(msg["msg_type"], msg["content"])
         return output
@@ -292,10 +262,9 @@ class _StrictClient(PapermillNotebookClient):
     ) -> nbformat.NotebookNode | None:
         """Add an output."""
         made = super().output(outs, msg, display_id, cell_index)
-        if made is None:
-            return None
         whole = copy.copy(made)  # what papermill writes to its files and its log
-        self._outputs.added(outs, known=display_id is not None)
+        if made is not None:
+            self._outputs.added(outs, known=display_id is not None)
         return whole
 
     def _join_outputs(self, cell: nbformat.NotebookNode, index: int) -> None:
@@ -328,13 +297,3 @@ class _StrictClient(PapermillNotebookClient):
         if status is None:
             return f"what it printed did not arrive within {self.iopub_timeout} s"
         return f"the kernel {in_words(status)}, and what follows could not run"
-
-
-def _named(name: str, message: str) -> str:
-    return f"{name}: {shorten(message, LINE_LIMIT)}"
-
-
-def _as_output(reason: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_output(
-        "error", ename="Failed", evalue=reason, traceback=[f"Failed: {reason}"]
-    )

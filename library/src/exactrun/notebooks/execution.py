@@ -21,12 +21,10 @@ from papermill.parameterize import parameterize_notebook
 
 from ..errors import UserError
 from ..files import patiently, write_whole
-from . import simulated_colab
+from . import DEFAULT_LIMITS, Limits, simulated_colab
 from .engine import Failed, execute
 from .files import load_notebook
-from .kernel_faults import kernel_fault
-from .kernels import Kernels
-from .limits import DEFAULT_LIMITS, Limits
+from .kernels import kernel_fault
 from .parameters import check_parameters
 from .record import read_record
 from .stopping import sigterm_as_interrupt
@@ -98,6 +96,7 @@ class NotebookFailed(UserError):
         self.executed = executed
 
 
+@sigterm_as_interrupt()
 def run_notebook(
     notebook: str | Path,
     *,
@@ -132,12 +131,14 @@ def run_notebook(
     notebook, output, started = Path(notebook), Path(output), time.monotonic()
     path = output / notebook.name
     page = path.with_suffix(".html")
-    with sigterm_as_interrupt(), _only_run_into(path, notebook):
+    with _only_run_into(path, notebook):
         values = check_parameters(notebook, parameters or {})
         prepared, kernel = _prepared(notebook, values)
-        env, cwd = (
-            _colab(output / "colab" if colab is True else Path(colab)) if colab else ({}, None)
-        )
+        env, cwd = {}, notebook.parent
+        if colab:
+            place = output / "colab" if colab is True else Path(colab)
+            env = simulated_colab.environment(place.resolve())
+            cwd = Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
         output.mkdir(parents=True, exist_ok=True)
         record = Path(record) if record is not None else None
         before = _stamp(record)
@@ -177,8 +178,7 @@ def run_notebook(
         threading.Thread(target=_load_report, daemon=True).start()
         try:
             manager.notebook_start()
-            there = str(cwd or notebook.parent)
-            execute(manager, kernel, limits=limits, cwd=there, env=env, done=done)
+            execute(manager, kernel, limits=limits, cwd=str(cwd), env=env, done=done)
         except Failed as failure:
             message = f"{notebook} failed in {failure}\nUp to there: {page}"
             raise NotebookFailed(message, executed()) from failure
@@ -210,7 +210,7 @@ def _prepared(notebook: Path, values: Mapping[str, Any]) -> tuple[nbformat.Noteb
     prepared.metadata.pop("exactrun", None)
     prepared = load_notebook_node(prepared)
     kernel = prepared.metadata.get("kernelspec", {}).get("name", "python3")
-    if fault := kernel_fault(Kernels(), kernel, prepared.metadata):
+    if fault := kernel_fault(kernel, prepared.metadata):
         raise UserError(f"{notebook} {fault}")
     if values:
         prepared = parameterize_notebook(prepared, values, kernel_name=kernel, language="python")
@@ -227,18 +227,41 @@ def _only_run_into(path: Path, notebook: Path) -> Iterator[None]:
     if path.resolve() == notebook.resolve():
         other = f"Choose another directory than {path.parent}."
         raise UserError(f"{notebook} would be overwritten. {other}")
-    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
-    with Path(tempfile.gettempdir(), f"exactrun-{name}.lock").open("a") as lock:
-        try:
-            _lock(lock.fileno())
-        except (BlockingIOError, PermissionError) as error:
-            raise UserError(
-                f"{path} is being written by another run. Wait for its end, or choose another"
-                " directory."
-            ) from error
+    with _locked(path):
         for earlier in (path.with_suffix(".html"), path):
             patiently(earlier.unlink, missing_ok=True)
         yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock for who writes to a path on this machine.
+
+    Raises:
+        UserError: If another run holds it.
+    """
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    file = Path(tempfile.gettempdir(), f"exactrun-{name}.lock")
+    while True:
+        with file.open("a") as lock:
+            try:
+                _lock(lock.fileno())
+            except (BlockingIOError, PermissionError) as error:
+                raise UserError(
+                    f"{path} is being written by another run. Wait for its end, or choose another"
+                    " directory."
+                ) from error
+            try:
+                if not os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+                    continue
+            except FileNotFoundError:  # who held it deleted it after it was opened here
+                continue
+            try:
+                yield
+            finally:
+                if sys.platform != "win32":  # which can't delete what is open
+                    file.unlink(missing_ok=True)
+            return
 
 
 def _lock(file: int) -> None:
@@ -275,12 +298,6 @@ class _AtomicManager(NotebookExecutionManager):
         """Write the file for the last time."""
         self._next_save = 0.0
         super().notebook_complete(**options)
-
-
-def _colab(directory: Path) -> tuple[dict[str, str], Path]:
-    """Return the environment variables of a simulated Colab, and its directory /content."""
-    env = simulated_colab.environment(directory.resolve())
-    return env, Path(env["EXACTRUN_SIMULATED_MACHINE"]) / "content"
 
 
 def _stamp(path: Path | None) -> int | None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bs4 import BeautifulSoup, SoupStrainer
-
 from ..record import MARKS
 
-HEAD_LIMIT = 1_000_000
+HEAD_LIMIT = 4_000_000
 """Bytes of a page in which its head must end."""
 
 TAIL = 200_000
@@ -22,7 +21,7 @@ TAIL = 200_000
 _STARTED = re.compile(rb'"start_time": (null|"[^"]*")')
 
 
-def rows_of(directory: Path) -> list[dict[str, Any]]:
+def read_reports(directory: Path) -> list[dict[str, Any]]:
     """Return what the reports in and below a directory say first, and their files.
 
     A page that is not whole, or that tells of another run than the notebook beside it, is failed.
@@ -33,7 +32,7 @@ def rows_of(directory: Path) -> list[dict[str, Any]]:
 
 def _row(directory: Path, path: Path) -> dict[str, Any] | None:
     file = path.relative_to(directory).as_posix()
-    summary = _summary(path)
+    summary = read_summary(path)
     if summary is None:
         return None
     row: dict[str, Any] = {"file": file, "link": quote(file)}
@@ -53,25 +52,36 @@ def _row(directory: Path, path: Path) -> dict[str, Any] | None:
     return row
 
 
-def _summary(path: Path) -> Mapping[str, Any] | None:
-    """Return what a page says first; None if it is no report."""
+def read_summary(page: Path) -> Mapping[str, Any] | None:
+    """Return what a page says first; None if it is no report.
+
+    Raises:
+        OSError: If it can't be read.
+    """
     head = b""
-    with path.open("rb") as file:
-        while len(head) < HEAD_LIMIT and b"</head>" not in head:
-            read = file.read(32_768)
-            if not read:
-                break
+    with page.open("rb") as file:
+        while len(head) < HEAD_LIMIT and b"</head>" not in head and (read := file.read(32_768)):
             head += read
-    if b'name="run-report"' not in head:
+    parser = _Summary()
+    parser.feed(head.partition(b"</head>")[0].decode("utf-8", "replace"))
+    if parser.content is None:
         return None
-    text = head.partition(b"</head>")[0].decode("utf-8", "replace")
-    page = BeautifulSoup(text, "html.parser", parse_only=SoupStrainer("meta"))
-    meta = page.select_one("meta[name=run-report]")
     try:
-        found = json.loads(str(meta["content"])) if meta else {}
-    except (KeyError, ValueError):
+        found = json.loads(parser.content)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+class _Summary(HTMLParser):
+    """Takes the summary out of a report's page: its `<meta name="run-report">`."""
+
+    content: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        held = dict(attrs)
+        if tag == "meta" and held.get("name") == "run-report" and self.content is None:
+            self.content = held.get("content") or ""
 
 
 def _fault(path: Path, summary: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Kernels: which there are, how one is heard, and how one ends."""
+"""Kernels: which there are, which a notebook can have, how one is heard, and how one ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty
@@ -17,9 +17,13 @@ import psutil
 import zmq
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_core.paths import jupyter_path
+from nbclient.util import run_sync
 from traitlets import default
 
 POLL_SECONDS = 1.0
+
+STARTS = 3
+"""Attempts to start a kernel that dies, or finds a port taken, before it answers."""
 
 _PACKAGE = Path(__file__).with_name("watch")
 WATCH = f"""exec('''
@@ -49,8 +53,59 @@ class Kernels(KernelSpecManager):
         return super().get_kernel_spec(kernel_name)
 
 
+def kernel_fault(name: str, metadata: Mapping[str, Any]) -> str:
+    """Say why a notebook can't be executed by a kernel; empty if it can.
+
+    Args:
+        name: The kernel's.
+        metadata: The notebook's, which names a language, too.
+    """
+    kernels = Kernels()
+    known = kernels.find_kernel_specs()
+    named = metadata.get("kernelspec", {}).get("language")
+    language = named or metadata.get("language_info", {}).get("name")
+    if name in known:
+        language = kernels.get_kernel_spec(name).language
+    if language and language.lower() != "python":
+        return (
+            f"asks for the kernel {name}, of {language}; exactrun executes notebooks in Python"
+            " only. Papermill's own engine takes others."
+        )
+    if name not in known:
+        return (
+            f"asks for the kernel {name}, which is not installed. Install it, or set the name in"
+            " the kernelspec of the notebook's metadata to one that is:"
+            f" {', '.join(sorted(known)) or 'there is none'}."
+        )
+    return ""
+
+
 class StartFailed(RuntimeError):
     """A kernel that died, or found a port taken, before it answered: it may start another time."""
+
+
+def started(client: Any, cwd: str | None, env: Mapping[str, str]) -> dict[str, Any]:
+    """Start a client's kernel, again if it may have been bad luck; return what it says of itself.
+
+    Raises:
+        RuntimeError: If it does not answer.
+    """
+    env = {**env, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # no debugger's warnings
+    env.pop("MPLBACKEND", None)  # plots go into the notebook: there may be no display
+    attempt = 1
+    while True:
+        client.create_kernel_manager().kernel_spec_manager = Kernels()
+        if client.km.has_trait("transport_encryption"):  # or ipykernel 7.4 warns in each run
+            client.km.transport_encryption = "auto"
+        client.start_new_kernel(cwd=cwd, env=dict(env))
+        try:
+            client.kc, info = run_sync(connect)(client.km, client.startup_timeout)
+            return dict(info)
+        except StartFailed:
+            if attempt == STARTS:
+                raise
+            attempt += 1
+            client._cleanup_kernel()
 
 
 async def connect(manager: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
@@ -128,6 +183,18 @@ def polled(get_msg: Callable[..., Any]) -> Callable[..., Any]:
                     raise
 
     return get
+
+
+async def _end_tasks() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def end_tasks() -> None:
+    """End the tasks in whose midst an interrupt came."""
+    run_sync(_end_tasks)()
 
 
 async def end(manager: Any, client: Any, seconds: float) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from .files import Json
 from .rules import Finding
@@ -20,12 +19,8 @@ OF_NOTEBOOK |= {"exactrun", "papermill"}
 OF_COLAB = {"authorship_tag", "provenance"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Leftover:
-    """A finding that a machine can fix, and how."""
-
-    finding: Finding
-    edits: tuple[Edit, ...]
+Leftover = tuple[Finding, tuple[Edit, ...]]
+"""A finding that a machine can fix, and how."""
 
 
 def leftovers(text: str, notebook: Json) -> Iterator[Leftover]:
@@ -75,11 +70,11 @@ def _metadata(text: str, start: int, left: set[str], *, cell: str = "") -> Lefto
 
 
 def _leftover(rule: str, fault: str, *edits: Edit, cell: str) -> Leftover:
-    return Leftover(finding=Finding(rule=rule, cell=cell, fault=fault), edits=edits)
+    return Finding(rule=rule, cell=cell, fault=fault), edits
 
 
 def _instead(member: Member, text: str) -> Edit:
-    return Edit(start=member.start, end=member.end, text=text)
+    return Edit(member.start, member.end, text)
 
 
 def _with_id(text: str, cell: dict[str, Member], new: str) -> Edit:
@@ -91,4 +86,4 @@ def _with_id(text: str, cell: dict[str, Member], new: str) -> Edit:
     before = text[max(0, metadata.key - 200) : metadata.key]
     space = before[len(before.rstrip()) :] or " "
     added = f'"id"{colon}{json.dumps(new)},{space}'
-    return Edit(start=metadata.key, end=metadata.key, text=added)
+    return Edit(metadata.key, metadata.key, added)

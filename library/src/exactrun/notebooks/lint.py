@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from ..files import write_whole
 from . import checks
-from .files import find_notebooks, read_notebook
+from .files import read_notebook
 from .leftovers import leftovers
 from .rules import MENDABLE, Finding
 from .settings import read_lint_settings
@@ -22,7 +22,7 @@ def check(path: Path) -> list[Finding]:
     """
     settings = read_lint_settings(path)
     notebook = read_notebook(path)
-    findings = [each.finding for each in leftovers(_text(path), notebook)]
+    findings = [finding for finding, _ in leftovers(_text(path), notebook)]
     if "secret" in settings.rules:  # the one that takes time
         findings += checks.secrets(notebook)
     findings += checks.code(notebook)
@@ -57,13 +57,8 @@ def clean(path: Path) -> bool:
 def mended(path: Path, rules: Collection[str]) -> str:
     """Return a notebook's text without what these rules find in it, every other byte the same."""
     text = _text(path)
-    found = [each for each in leftovers(text, read_notebook(path)) if each.finding.rule in rules]
-    return edited(text, [edit for each in found for edit in each.edits])
-
-
-def notebooks_at(paths: Iterable[Path]) -> list[Path]:
-    """Return the notebooks among paths, and those in directories among them."""
-    return [each for path in paths for each in (find_notebooks(path) if path.is_dir() else [path])]
+    found = leftovers(text, read_notebook(path))
+    return edited(text, [e for finding, edits in found if finding.rule in rules for e in edits])
 
 
 def _mend(path: Path, rules: Collection[str]) -> bool:

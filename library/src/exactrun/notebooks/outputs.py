@@ -22,6 +22,8 @@ CHUNK = 65_536
 To add to one long text would copy all of it for each line that is printed.
 """
 
+LEFT_OUT = f"[… outputs left out here: the notebook's are longer than {TOTAL_LIMIT:,} …]"
+
 OVERHEAD = 1_000
 """What an output takes in memory besides its characters."""
 
@@ -31,6 +33,7 @@ class Outputs:
 
     def __init__(self) -> None:
         self._before, self._sizes, self._told = 0, list[int](), False
+        self._updates: dict[str, int] = {}  # sizes, by display
 
     def begin_cell(self) -> None:
         """Begin with a cell that has none."""
@@ -57,6 +60,16 @@ class Outputs:
             self._leave_out(outs, known)
         if outs:
             self._measure(len(outs) - 1, outs[-1])
+
+    def updated(self, display: str, data: dict[str, Any]) -> dict[str, Any]:
+        """Return what is kept of an update of a display, which replaces the one before."""
+        before = self._updates.get(display, 0)
+        if self._total - before + _length_of(data) > TOTAL_LIMIT:
+            data = {"text/plain": LEFT_OUT}
+        self._updates[display] = OVERHEAD + _length_of(data)
+        self._before += self._updates[display] - before
+        self._total += self._updates[display] - before
+        return data
 
     def end_cell(self, outs: list[NotebookNode]) -> list[int]:
         """Make one output of a stream's chunks; return the new place of each output."""
@@ -100,14 +113,13 @@ class Outputs:
 
     def _leave_out(self, outs: list[NotebookNode], known: bool) -> None:
         """Leave out an output; say so once a cell."""
-        text = f"[… outputs left out here: the notebook's are longer than {TOTAL_LIMIT:,} …]"
         if known:
-            outs[-1].data = {"text/plain": text}
+            outs[-1].data = {"text/plain": LEFT_OUT}
             return
         outs.pop()
         self._sizes.pop()
         if not self._told:
-            outs.append(new_output("display_data", data={"text/plain": text}))
+            outs.append(new_output("display_data", data={"text/plain": LEFT_OUT}))
             self._sizes.append(0)
             self._told = True
 
@@ -123,8 +135,8 @@ def size_of(output: NotebookNode) -> int:
         return len(output.text)
     if output.output_type == "error":
         return sum(map(len, output.traceback))
-    return sum(_length(value) for value in output.data.values())
+    return _length_of(output.data)
 
 
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, str) else len(json.dumps(value))
+def _length_of(data: dict[str, Any]) -> int:
+    return sum(len(v) if isinstance(v, str) else len(json.dumps(v)) for v in data.values())

@@ -8,8 +8,8 @@ import nbformat
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
+from . import Limits
 from .engine import Failed, execute
-from .limits import Limits
 from .parameters import nearest
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from typing import Any
+
+from .terminal import plain
 
 cells = logging.getLogger("exactrun.notebooks.cells")
 printed = logging.getLogger("exactrun.notebooks.printed")
@@ -13,8 +14,6 @@ logging.getLogger("exactrun.notebooks").setLevel(logging.WARNING)  # papermill l
 
 LINE_LIMIT = 10_000
 """Characters kept of a line of a log, and of an exception's message."""
-
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def collapse(text: str) -> str:
@@ -89,4 +88,4 @@ class Progress:
 
 def _print(text: str) -> None:
     if text.strip():
-        printed.info(shorten(_COLOUR.sub("", text.rstrip("\r")), LINE_LIMIT))
+        printed.info(shorten(plain(text.rstrip("\r")), LINE_LIMIT))

@@ -19,14 +19,14 @@ from ..errors import UserError
 from ..files import hidden, write_whole
 from ..record import MARKS
 from .body import TEMPLATES, convert
-from .index import rows_of
+from .index import read_reports
 from .places import hide_places
 from .shown import Selection, anchor_of
-from .source import commit_of
 from .summary import (
     DETAIL_LIMIT,
     changes,
     checks_of,
+    commit_of,
     facts_of,
     figures_of,
     judge,
@@ -72,7 +72,7 @@ def write_report(
     look_at: Any = next((cell for cell in executed.cells if cell.get("id") == outcome.cell), {})
     times = executed.metadata.get("papermill", {})
     selection = Selection(whole=notebook.name, hide=hide)
-    body = convert(
+    title, contents, body = convert(
         selection.of(executed, look_at=outcome.cell),
         beside=beside,
         look_at=anchor_of(look_at),
@@ -81,7 +81,7 @@ def write_report(
     end = times.get("end_time")
     checks = _hidden(checks_of(record), hide)
     summary = {
-        "title": body.title or notebook.stem,
+        "title": title or notebook.stem,
         "status": outcome.status,
         "verdict": outcome.verdict,
         "detail": hide(shorten(outcome.detail, DETAIL_LIMIT)),
@@ -111,17 +111,12 @@ def write_report(
         longest=longest_cells(executed, anchor_of),
         notebook=quote(os.path.relpath(notebook, target.parent).replace(os.sep, "/")),
         commit=commit_of(executed, record),
-        contents=body.contents,
-        body=Markup(body.html),  # made safe by body.py
+        contents=contents,
+        body=Markup(body),  # made safe by body.py
     )
     write_whole(target, page)
     write_whole(memory, json.dumps({"now": kept, "before": dict(before)}, ensure_ascii=False))
     return target
-
-
-def read_reports(directory: Path) -> list[dict[str, Any]]:
-    """Return what the reports in and below a directory say first, and their files."""
-    return rows_of(directory)
 
 
 def write_index(directory: Path) -> Path:
@@ -131,7 +126,7 @@ def write_index(directory: Path) -> Path:
         UserError: If a report is called `index.html`, as that of `index.ipynb` is.
     """
     target = directory / "index.html"
-    reports = rows_of(directory)
+    reports = read_reports(directory)
     if target.name in [report["file"] for report in reports]:
         raise UserError(
             f"{target} is the report of a notebook, and the index of all reports goes by that"

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..record import MARKS
 from .compare import PLACES, figures_of, number, words
+from .index import read_summary
 from .record import read_json
 
 RECORD = "run.json"
-HEAD = 4_000_000
-"""Characters of a report's page in which its summary stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,15 +116,11 @@ def table(runs: Sequence[StoredRun], *, width: int) -> str:
         rows[-1] += [number(found.get(each, "–")) for each in measured]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if sum(wide) + 2 * len(wide) - 2 <= width:
-        lines = [_line(row, wide) for row in rows]
+        lines = ["  ".join(map(str.ljust, row, wide)).rstrip() for row in rows]
     else:
         lines = [line for row in rows[1:] for line in _paragraph(rows[0], row, width)]
     problems = [run.problem for run in runs if run.problem]
     return "\n".join([*lines, *(["", *problems] if problems else [])])
-
-
-def _line(row: Sequence[str], wide: Sequence[int]) -> str:
-    return "  ".join(f"{text:<{size}}" for text, size in zip(row, wide, strict=True)).rstrip()
 
 
 def _paragraph(names: Sequence[str], row: Sequence[str], width: int) -> list[str]:
@@ -148,34 +141,28 @@ def _read(path: Path) -> StoredRun:
             path = path / RECORD
         if path.suffix == ".ipynb":
             path = path.with_suffix(".html")
-        return _of_report(path) if path.suffix == ".html" else _of_json(path)
+        if path.suffix == ".html":
+            return _of_report(path)
+        return StoredRun(path=path, record=read_json(path))
     except RecursionError:
         raise UserError(f"{path} is nested too deeply to be a run's record.") from None
 
 
-def _of_json(path: Path) -> StoredRun:
-    return StoredRun(path=path, record=read_json(path))
-
-
 def _of_report(page: Path) -> StoredRun:
     """Read the record in a report, or the one beside it or below with the checks that it shows."""
-    parser = _Summary()
     try:
-        with page.open(encoding="utf-8", errors="replace") as file:
-            parser.feed(file.read(HEAD))
+        summary = read_summary(page)
     except OSError as error:
         raise UserError(f"{page} can't be read: {error.strerror}. Check the path.") from error
-    try:
-        summary = json.loads(parser.content)
-    except ValueError:
-        summary = None
-    if not isinstance(summary, dict):
+    if not summary:
         raise UserError(f"{page} is no report of a notebook. Give the run's directory.")
     figures = summary.get("figures") if isinstance(summary.get("figures"), dict) else {}
     if isinstance(summary.get("record"), dict):
         record = summary["record"]
         return StoredRun(path=page, record=record | {"figures": figures})
-    beside = [_of_json(path) for path in sorted(page.parent.rglob(RECORD))]
+    beside = [
+        StoredRun(path=path, record=read_json(path)) for path in sorted(page.parent.rglob(RECORD))
+    ]
     same = [run for run in beside if _shows(summary, run.record)]
     if len({str(run.record.get("weights_sha256")) for run in same}) != 1:
         raise UserError(
@@ -199,14 +186,3 @@ def _checks(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     checks = record.get("checks")
     held = [each for each in checks if isinstance(each, dict)] if isinstance(checks, list) else []
     return [(str(each.get("name")), str(each.get("status"))) for each in held]
-
-
-class _Summary(HTMLParser):
-    """Take the summary out of a report's page: its `<meta name="run-report">`."""
-
-    content = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        held = dict(attrs)
-        if tag == "meta" and held.get("name") == "run-report":
-            self.content = self.content or held.get("content") or ""

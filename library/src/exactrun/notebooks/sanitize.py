@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from html import unescape
+from html import escape, unescape
 from typing import Any
 from xml.etree import ElementTree
 
@@ -57,33 +57,53 @@ CLASSES = re.compile(
 DATA = re.compile(
     r"data:(?:image/(?:png|jpeg|gif|webp|avif|bmp|svg\+xml)|(?:audio|video)/[\w.+-]+)[;,]"
 )
-DEPTH = 200
-"""Elements within one another; the time that cleaning takes grows with the square."""
+TANGLED_LIMIT = 20_000
+"""Characters of HTML that is tangled. The time that html5lib takes for it grows with the square."""
+
+DEPTH = 50
+ELEMENTS = 15_000
+FAULTS = 100
+"""Elements within one another and in all, and those that are not well nested or in a table but not
+in a cell of it, above which HTML is tangled."""
 
 RULES = 5_000
 WORK = 100_000
-"""Rules of style sheets that are applied, of one output, and elements that are looked at for it."""
+STYLES_LIMIT = 300_000
+"""Rules of style sheets that are applied, of one output; elements that are looked at for it; and
+characters that elements get by it."""
 
 _NO_TEXT = "script style template noscript title textarea select button object embed iframe math"
-_OPENS = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_TOKEN = re.compile(
+    r"""(?P<text>[^<]++|<(?![a-z/!?]))|<!--.*?-->|<[!?][a-z][^>]*+>
+    |<(?P<raw>script|style|svg|title|textarea)\b.*?</(?P=raw)\s*>
+    |<(?P<close>/?)(?P<name>[a-z][\w:-]*+)
+    (?:\s*+[\w:@.-]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'=<>`]++))?+){0,40}+\s*+/?>""",
+    re.S | re.I | re.X,
+)
 _ENDLESS = """\
-area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr
-track wbr"""
+area base br col dd dt hr img input li link meta option p source tbody td tfoot th thead tr track
+wbr"""
 _CLOSED_BY_OTHERS = frozenset(_ENDLESS.split())
+_FORMATTING = frozenset(
+    {*"abisu", "big", "code", "em", "font", "nobr", "small", "strike", "strong", "tt"}
+)
+_CELLS = frozenset({"caption", "td", "th"})
+_OF_TABLES = _CELLS | {"col", "colgroup", "table", "tbody", "tfoot", "thead", "tr"}
 
 
 def clean(html: str, *, missing: str) -> str:
     """Return HTML of which only what can be shown without a script is left.
 
     Its style sheets become the styles of the elements that they name, so none reaches the page;
-    an SVG becomes a picture, in which no script runs and nothing is loaded.
+    an SVG becomes a picture, in which no script runs and nothing is loaded. What is tangled is
+    shown as it is written.
 
     Args:
         html: A piece of a page.
         missing: What to say, as HTML, where nothing is left of what a script would have drawn.
     """
-    if _depth(html) > DEPTH:
-        return missing
+    if is_tangled(html):
+        return f"<pre>{escape(html)}</pre>"
     drawn = bool(re.search(r"<(script|iframe|object|embed)\b", html, re.I))
     if re.search(rf"<({'|'.join(_NO_TEXT.split())}|svg)\b", html, re.I):
         html = _without_raw_text(html)
@@ -124,13 +144,35 @@ def _allowed(tag: str, name: str, value: str) -> bool:
     return True
 
 
-def _depth(html: str) -> int:
-    depth = deepest = 0
-    for found in _OPENS.finditer(html):
-        if found[2].lower() not in _CLOSED_BY_OTHERS:
-            depth += -1 if found[1] else 1
-            deepest = max(deepest, depth)
-    return deepest
+def is_tangled(html: str, *, limit: int = TANGLED_LIMIT) -> bool:
+    """Tell whether HTML would take long to read as a browser does, by a look that takes none."""
+    if len(html) <= limit:
+        return False
+    position, elements, faults = 0, 0, 0
+    opened, outside = list[str](), False  # of a table's cells, but in it
+    while position < len(html):
+        found = _TOKEN.match(html, position)
+        if not found or len(opened) > DEPTH or elements > ELEMENTS or faults > FAULTS:
+            return True
+        position, closes, name = found.end(), found["close"] == "/", (found["name"] or "").lower()
+        content = name or (found["text"] or "").strip()
+        faults += outside and content != "" and content not in _OF_TABLES
+        elements += name != "" and not closes
+        if name == "table":
+            outside = not closes
+        elif name in _OF_TABLES:
+            outside = closes or name not in _CELLS
+        elif name == "p" and opened and opened[-1] in _FORMATTING:
+            faults += 1
+        if name and name not in _CLOSED_BY_OTHERS:
+            if not closes:
+                opened.append(name)
+            elif name in opened:
+                while opened.pop() != name:
+                    faults += 1
+            else:
+                faults += 1
+    return False
 
 
 def _without_raw_text(html: str) -> str:
@@ -164,8 +206,8 @@ def _apply(sheets: str, page: BeautifulSoup) -> None:
     """Give the declarations of style sheets to the elements that their simple selectors name."""
     found: dict[int, tuple[Tag, list[str]]] = {}
     by_id = {str(element["id"]): element for element in page.find_all(id=True)}
-    elements = len(page.find_all(True))
-    work = WORK if _depth(str(page)) < 50 else 0
+    elements, room = len(page.find_all(True)), STYLES_LIMIT
+    work = 0 if is_tangled(str(page), limit=0) else WORK
     rules = tinycss2.parse_stylesheet(sheets, skip_comments=True, skip_whitespace=True)
     for rule in rules[:RULES]:
         if rule.type != "qualified-rule":
@@ -180,6 +222,9 @@ def _apply(sheets: str, page: BeautifulSoup) -> None:
             else:
                 named = []
             for element in named:
+                room -= len(declared)
+                if room < 0:
+                    break
                 found.setdefault(id(element), (element, []))[1].append(declared)
     for element, styles in found.values():
         element["style"] = "; ".join([*styles, str(element.get("style", ""))])

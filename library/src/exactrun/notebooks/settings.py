@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..environment import find_runtime
 from ..errors import UserError
+from . import Limits
 from .files import find_notebooks
-from .limits import Limits
 from .parameters import nearest
 from .rules import RULES
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from nbformat import NotebookNode, from_dict
 
-from .sanitize import clean
+from .sanitize import clean, is_tangled
+from .terminal import with_basic_colours
 
 NOTE = "application/vnd.exactrun.note"
 """The form of an output that says in words what is not shown."""
@@ -28,11 +29,10 @@ NEEDS_SCRIPT = re.compile(
 )
 
 TEXT_LIMIT = 100_000
-COLOURS_LIMIT = 1_000
 SOURCE_LIMIT = 20_000
 MARKUP_LIMIT = 150_000
 PICTURE_LIMIT = 4_000_000
-"""Characters of a text, changes of its colours, characters of a cell's source, of HTML without its
+"""Characters of a text, of a cell's source, of HTML without its
 pictures, and of a picture. The time that HTML and colours take grows with the square."""
 
 OUTPUTS_LIMIT = 100
@@ -43,10 +43,6 @@ CELLS_LIMIT = 1_000
 MARKUP_BUDGET = 1_000_000
 RAW_BUDGET = 30_000_000
 """Characters of all HTML, texts and code, which take time, and of all else, which takes memory."""
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-ln-~]")
-"""What sets a colour in a terminal, and what moves its cursor."""
 
 _PICTURE_DATA = re.compile(r"data:[\w/+.;,=-]{1,60}base64,[A-Za-z0-9+/=]{500,}")
 
@@ -75,7 +71,11 @@ class Selection:
         """
         language = notebook.metadata.get("language_info", {}).get("name")
         known = isinstance(language, str) and re.fullmatch(r"[\w+#.-]{1,40}", language)
-        chosen = [cell for cell in notebook.cells if self._wanted(cell, look_at)]
+        chosen = [
+            cell
+            for cell in notebook.cells
+            if "remove-cell" not in tags_of(cell) or (look_at and cell.get("id") == look_at)
+        ]
         cells: list[Any] = []
         for index, cell in enumerate(chosen):
             left_out = len(chosen) - CELLS_LIMIT
@@ -85,19 +85,12 @@ class Selection:
                 if look_at is None or cell.get("id") != look_at:
                     continue
             looked_at = look_at is not None and cell.get("id") == look_at
-            used = self._raw, self._markup, self._outputs
-            if looked_at:  # it has room, however full the page is
-                self._raw = self._markup = self._outputs = 0
-            made = self._cell(cell, looked_at=looked_at)
-            if looked_at:
-                self._raw, self._markup, self._outputs = used
+            # It has room, however full the page is.
+            selection = Selection(whole=self.whole, hide=self.hide) if looked_at else self
+            made = selection._cell(cell, looked_at=looked_at)
             cells.append(made | {"id": anchor_of(cell) or f"unnamed-{index}"})
         metadata = {"language_info": {"name": language}} if known else {}
         return from_dict({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
-
-    def _wanted(self, cell: NotebookNode, look_at: str | None) -> bool:
-        asked = look_at is not None and cell.get("id") == look_at
-        return asked or "remove-cell" not in tags_of(cell)
 
     def _cell(self, cell: NotebookNode, *, looked_at: bool) -> dict[str, Any]:
         if cell.cell_type != "code":
@@ -194,6 +187,13 @@ class Selection:
         if not self._room_for_markup(min(markup, len(value))) or not self._room(len(value)):
             return [self._note(f"An output of {_size(value)} {self._left_out()}")]
         value = self.hide(value)
+        if form == "text/html" and is_tangled(value):
+            said = (
+                f"This HTML is too deep or too tangled to be shown as a page: {self.whole} has it"
+            )
+            text = data.get("text/plain")
+            notes.insert(0, self._note(said))
+            return [_displayed("text/plain", self._text(text if text else value)), *notes]
         if form == "text/html":
             value = clean(value, missing=f'<p class="note">{escape(self.no_script(data))}</p>')
         return [*([_displayed(form, value)] if value else []), *notes]
@@ -201,10 +201,7 @@ class Selection:
     def _text(self, text: str) -> str:
         if not self._room(min(len(text), TEXT_LIMIT)):
             return f"[{_size(text)} of text {self._left_out()}]"
-        text = _CONTROL.sub("", self._shortened(text, TEXT_LIMIT))
-        if len(_COLOUR.findall(text)) > COLOURS_LIMIT:
-            text = _COLOUR.sub("", text)
-        return self.hide(text)
+        return self.hide(with_basic_colours(self._shortened(text, TEXT_LIMIT)))
 
     def _shortened(self, text: str, limit: int) -> str:
         if len(text) <= limit:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _decode = json.JSONDecoder().raw_decode
 _between = re.compile(r"[\s,:]*").match
 
 
-@dataclass(frozen=True, kw_only=True)
-class Member:
+class Member(NamedTuple):
     """A member of an object: its name, and where its key begins, its value begins and ends."""
 
     name: str
@@ -21,8 +20,7 @@ class Member:
     end: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Edit:
+class Edit(NamedTuple):
     """Another text in the place of the one from `start` to `end`."""
 
     start: int
@@ -38,7 +36,7 @@ def members(text: str, start: int) -> list[Member]:
         name, end = _decode(text, position)
         value = _after(text, end)
         _, after = _decode(text, value)
-        found.append(Member(name=name, key=position, start=value, end=after))
+        found.append(Member(name, position, value, after))
         position = _after(text, after)
     return found
 
@@ -58,19 +56,19 @@ def without(text: str, start: int, names: Collection[str]) -> Iterator[Edit]:
     kept = [index for index, member in enumerate(found) if member.name not in names]
     if found and not kept:
         _, end = _decode(text, start)
-        yield Edit(start=start, end=end, text="{}")
+        yield Edit(start, end, "{}")
         return
     for index, member in enumerate(found):
         if index < max(kept, default=0) and index not in kept:
-            yield Edit(start=member.key, end=found[index + 1].key)
+            yield Edit(member.key, found[index + 1].key)
     if found and kept[-1] < len(found) - 1:  # the comma goes with the last ones
-        yield Edit(start=found[kept[-1]].end, end=found[-1].end)
+        yield Edit(found[kept[-1]].end, found[-1].end)
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
     """Return the text after edits that don't overlap."""
     parts, position = [], 0
-    for edit in sorted(edits, key=lambda edit: edit.start):
+    for edit in sorted(edits):
         parts += [text[position : edit.start], edit.text]
         position = edit.end
     return "".join([*parts, text[position:]])

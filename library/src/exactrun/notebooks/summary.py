@@ -1,7 +1,8 @@
-"""What a report says first: how an execution ended, and the figures of its run."""
+"""What a report says first: how an execution ended, its figures, and the commit it was at."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ CHECKS_LIMIT = 100
 FIGURES_LIMIT = 50
 FACTS_LIMIT = 200
 """Characters of what went wrong and of any other text, and how many of each are shown."""
+
+
+_BADGE = re.compile(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +163,30 @@ def longest_cells(
         (anchor(cell), f"[{cell.execution_count}]", duration(time))
         for time, cell in sorted(long, key=lambda each: -each[0])[:3]
     ]
+
+
+def commit_of(notebook: NotebookNode, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the commit that the record or GitHub Actions names, with its address; None without.
+
+    Its repository is the one of the job in GitHub Actions, or that of the badge by which the
+    notebook opens in Colab.
+    """
+    recorded = record.get("git_revision")
+    revision = recorded if isinstance(recorded, str) else os.environ.get("GITHUB_SHA", "")
+    revision, _, changes = revision.partition("+")
+    if not re.fullmatch(r"[0-9a-f]{7,64}", revision):
+        return None
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    repository = os.environ.get("GITHUB_REPOSITORY", "")
+    if not repository:
+        texts = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        found = next(filter(None, map(_BADGE.search, texts)), None)
+        server, repository = "https://github.com", found[1] if found else ""
+    known = re.fullmatch(r"https://[\w.:-]+", server) and re.fullmatch(
+        r"[\w.-]+/[\w.-]+", repository
+    )
+    address = f"{server}/{repository}/commit/{revision}" if known else ""
+    return {"revision": revision, "address": address, "changed": bool(changes)}
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
