@@ -19,6 +19,7 @@ from test_systems import held
 
 from exactrun.errors import UserError
 from exactrun.notebooks import execution, new, run_notebook, simulated_colab
+from exactrun.notebooks.kernels import in_words
 from exactrun.notebooks.watch import commands
 
 
@@ -120,3 +121,8 @@ def test_a_console_in_cp1252_shows_what_it_can(tmp_path: Path) -> None:
     assert "+ ? Größe" in done.stdout.decode("cp1252")
     assert b"Traceback" not in done.stderr
     assert command("notebook", "lint", path) == 0
+
+
+def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+    assert in_words(-40) == "was ended by signal 40"  # a real-time signal of Linux
+    assert in_words(-9) == "was ended by SIGKILL, which the system sends when memory runs out"

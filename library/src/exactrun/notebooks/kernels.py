@@ -218,7 +218,8 @@ def told_at_end(path: Path) -> list[str]:
 def in_words(status: int) -> str:
     """Say how a kernel ended that should not have."""
     if status < 0:
-        name = signal.Signals(-status).name
+        # Real-time signals have no name.
+        name = next((s.name for s in signal.Signals if s == -status), f"signal {-status}")
         hint = ", which the system sends when memory runs out" if name == "SIGKILL" else ""
         return f"was ended by {name}{hint}"
     return f"exited with status {status}"
