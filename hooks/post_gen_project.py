@@ -1,4 +1,4 @@
-"""Print the next three steps.
+"""Print the next three steps, and how what is new in the template comes later.
 
 cookiecutter renders this file and runs it in the finished project; were it to fail, cookiecutter
 would delete the project. ``pre_gen_project.py`` has checked the answers.
@@ -8,11 +8,13 @@ import os
 import sys
 
 
-def next_steps(*, slug: str, owner: str, directory: str) -> str:
-    """The way from a fresh project to its notebook in Colab.
+def next_steps(*, slug: str, owner: str, directory: str, template: str) -> str:
+    """The way from a fresh project to its notebook in Colab, and to updates.
 
-    ``directory`` is what ``cd`` needs to get to the project from where the user is.
+    ``directory`` is what ``cd`` needs to get to the project from where the user is; ``template``
+    what the project is to be linked to, empty if cruft does that.
     """
+    link = f"cruft link {template}, once, with the same answers; then " if template else ""
     repository = f"https://github.com/{owner}/{slug}"
     colab = "https://colab.research.google.com/github"
     return f"""
@@ -32,16 +34,20 @@ def next_steps(*, slug: str, owner: str, directory: str) -> str:
 
   3. Open the notebook in Colab, then choose Runtime > Run all:
        {colab}/{owner}/{slug}/blob/main/notebooks/setup.ipynb
+
+What is new in the template comes by cruft (python -m pip install cruft), later:
+       {link}cruft update
 """
 
 
-def main(*, slug: str, owner: str) -> None:
+def main(*, slug: str, owner: str, template: str) -> None:
     """Print the steps; a message that can't be shown must not cost the user the project."""
     project = os.getcwd()
     # A shell says in PWD where the user is; cookiecutter may have been told another --output-dir.
     here = os.path.join(os.environ.get("PWD", ""), slug) == project
     directory = slug if here else f'"{project}"'
-    text = next_steps(slug=slug, owner=owner, directory=directory)
+    template = template.replace("gh:", "https://github.com/")  # which cruft doesn't know
+    text = next_steps(slug=slug, owner=owner, directory=directory, template=template)
     encoding = sys.stdout.encoding if sys.stdout else "ascii"
     try:
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
@@ -50,5 +56,10 @@ def main(*, slug: str, owner: str) -> None:
 
 
 if __name__ == "__main__":
-    # No more than letters, digits, - and _, or the other hook would have refused them.
-    main(slug="{{ cookiecutter.project_slug }}", owner="{{ cookiecutter.github_owner }}")
+    main(
+        # No more than letters, digits, - and _, or the other hook would have refused them.
+        slug="{{ cookiecutter.project_slug }}",
+        owner="{{ cookiecutter.github_owner }}",
+        # Also run by cruft, which knows the commit, and links the project itself.
+        template={{("" if cookiecutter._commit is defined else cookiecutter._template) | pprint}},  # noqa: F821
+    )

@@ -24,7 +24,8 @@ def source_of(hook: str) -> str:
 def rendered(hook: str, folder: Path) -> Path:
     """The file that cookiecutter would run, written into a folder."""
     script = folder / "hook.py"
-    script.write_text(Template(source_of(hook)).render(cookiecutter=defaults()), encoding="utf-8")
+    answers = defaults() | {"_template": "gh:owner/template"}
+    script.write_text(Template(source_of(hook)).render(cookiecutter=answers), encoding="utf-8")
     return script
 
 
@@ -152,6 +153,14 @@ def test_the_next_three_steps_are_printed(tmp_path: Path) -> None:
         "/blob/main/notebooks/setup.ipynb\n"
     ) in made.stdout
     assert re.findall(r"^  (\d)\. ", made.stdout, re.M) == ["1", "2", "3"]
+    link = f"cruft link {TEMPLATE}, once, with the same answers; then cruft update\n"
+    assert made.stdout.endswith(f"       {link}\n")
+
+
+def test_the_template_is_linked_by_an_address_that_cruft_knows(tmp_path: Path) -> None:
+    hook = rendered("post_gen_project", tmp_path)
+    made = subprocess.run([sys.executable, hook], capture_output=True, text=True, check=True)
+    assert "\n       cruft link https://github.com/owner/template, once" in made.stdout
 
 
 def test_the_way_into_the_project_is_right_from_any_directory(

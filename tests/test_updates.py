@@ -69,7 +69,8 @@ def project(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> P
     """A project that its user has changed and committed."""
     place = tmp_path / SLUG
     if request.param == "cruft create":
-        run(tmp_path, "cruft", "create", *FLAGS, template)
+        said = run(tmp_path, "cruft", "create", *FLAGS, template)
+        assert said.endswith("later:\n       cruft update\n\n")  # no link is missing
         commit(place, "First")
     else:
         given = [f"{name}={value}" for name, value in ANSWERS.items()]
