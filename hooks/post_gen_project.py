@@ -47,6 +47,8 @@ def main(*, slug: str, owner: str, template: str) -> None:
     here = os.path.join(os.environ.get("PWD", ""), slug) == project
     directory = slug if here else f'"{project}"'
     template = template.replace("gh:", "https://github.com/")  # which cruft doesn't know
+    local = os.path.join(os.environ.get("PWD", ""), template)
+    template = os.path.abspath(local) if template and os.path.isdir(local) else template
     text = next_steps(slug=slug, owner=owner, directory=directory, template=template)
     encoding = sys.stdout.encoding if sys.stdout else "ascii"
     try:

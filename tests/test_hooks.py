@@ -157,6 +157,18 @@ def test_the_next_three_steps_are_printed(tmp_path: Path) -> None:
     assert made.stdout.endswith(f"       {link}\n")
 
 
+def test_a_template_beside_the_project_is_linked_by_its_whole_path(
+    small_template: Path, tmp_path: Path
+) -> None:
+    made = cookiecutter_command(
+        *("--no-input", "--output-dir", tmp_path),
+        template=Path("."),
+        cwd=small_template,
+        env={"PWD": str(small_template)},
+    )
+    assert f"       cruft link {small_template}, once" in made.stdout
+
+
 def test_the_template_is_linked_by_an_address_that_cruft_knows(tmp_path: Path) -> None:
     hook = rendered("post_gen_project", tmp_path)
     made = subprocess.run([sys.executable, hook], capture_output=True, text=True, check=True)
