@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from exactrun.errors import UserError
-from exactrun.notebooks.lint import check
 from exactrun.pins.project import add, move
 from pinning import (
     FREEZE,
@@ -39,6 +38,13 @@ def write_notebook(path: Path, colab: dict[str, Any] | None, *, indent: int | No
     notebook = {"cells": [cell], "metadata": metadata | ({} if colab is None else {"colab": colab})}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(notebook | {"nbformat": 4, "nbformat_minor": 5}, indent=indent))
+
+
+def findings(notebook: Path) -> list[Any]:
+    """What the lint finds; imported here, since the slow tests are collected without Jupyter."""
+    from exactrun.notebooks.lint import check
+
+    return check(notebook)
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def test_a_moved_project_is_the_one_that_would_be_generated(root: Path, movable:
     old, new = changed["notebooks/setup.ipynb"]
     assert old.replace("2026.08", "2026.10") == new != old
     assert after.keys() == before.keys()
-    assert check(movable / "notebooks/setup.ipynb") == []
+    assert findings(movable / "notebooks/setup.ipynb") == []
 
 
 def test_there_and_back_leaves_every_byte_as_it_was(movable: Path) -> None:
@@ -86,7 +92,7 @@ def test_there_and_back_leaves_every_byte_as_it_was(movable: Path) -> None:
     ).read_text(encoding="utf-8")
     asked = json.loads((movable / "notebooks/setup.ipynb").read_text(encoding="utf-8"))
     assert asked["metadata"]["colab"] == {"gpuType": "T4"}
-    assert check(movable / "notebooks/setup.ipynb") == []
+    assert findings(movable / "notebooks/setup.ipynb") == []
     move(movable, "2026.08", freeze=freeze_of(movable))
     assert contents(movable) == before
 
