@@ -227,9 +227,9 @@ def _check_age(runtime: Runtime, had: Freeze) -> None:
     """Raise a UserError if a runtime's packages are too old for this release of exactrun."""
     needs = [Requirement(text) for text in metadata.requires("exactrun") or []]
     old = [
-        f"{need.name} {version}, and exactrun needs {need}"
+        f"{need.name} {version}, and exactrun needs {need.name}{need.specifier}"
         for need in needs
-        if need.marker is None
+        if (need.marker is None or need.marker.evaluate({"extra": "tensorflow"}))
         and (version := had.versions.get(canonicalize_name(need.name)))
         and not need.specifier.contains(version, prereleases=True)
     ]
