@@ -1,13 +1,14 @@
 """The workflows' own scripts, on a repository of this machine and with a `gh` that takes notes."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from baking import TEMPLATE, Bake
+from baking import PROJECT_FOLDER, TEMPLATE, Bake
 
 GIT = ("git", "-c", "user.name=Test", "-c", "user.email=test@example.org")
 GH = """#!/bin/sh
@@ -149,3 +150,16 @@ def test_whoever_runs_code_from_elsewhere_can_only_read(bake: Bake) -> None:
         running = job(text, name)
         assert "permissions" not in running
         assert running["steps"][0]["with"]["persist-credentials"] is False
+
+
+def test_an_action_is_the_same_commit_everywhere() -> None:
+    # Dependabot finds those of the template; its change of one asks here for the projects', too.
+    used: dict[str, set[str]] = {}
+    for place in (TEMPLATE, TEMPLATE / PROJECT_FOLDER):
+        for file in (place / ".github/workflows").glob("*.yml"):
+            for action, commit in re.findall(r"uses: ([\w./-]+)@(.+)", file.read_text("utf-8")):
+                assert re.fullmatch(r"[0-9a-f]{40} # v[\d.]+", commit), f"{action}@{commit}"
+                used.setdefault(action, set()).add(commit)
+    assert used
+    assert {action: commits for action, commits in used.items() if len(commits) > 1} == {}
+    assert (TEMPLATE / ".github/dependabot.yml").is_file()
