@@ -21,6 +21,10 @@ COVERED = "3.12"
 QUIET = {"PYTHONDONTWRITEBYTECODE": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """With bytecode, as users have it: without, each of the many processes starts seconds later."""
 
+TOGETHER = ["--numprocesses", "2", "--dist", "loadgroup"]
+FAST = ["--numprocesses", "2", "-m", "not slow and not thorough"]
+"""Flags of pytest: all tests, those that share a fixture on one worker; and what takes minutes."""
+
 BUILD = Path("build")
 RUN = Path("runs") / "demo"
 
@@ -69,8 +73,7 @@ def workflows(session: nox.Session) -> None:
 def library(session: nox.Session) -> None:
     """Test the library on each Python at hand (minutes); `-- -m slow`: kills, workers, scale."""
     install_library(session, "test")
-    both = ["--numprocesses", "2", "--dist", "loadgroup"]
-    arguments = [*both, *(session.posargs or ["-m", "not slow"])]
+    arguments = [*TOGETHER, *(session.posargs or ["-m", "not slow"])]
     if session.python == COVERED and not session.posargs:
         arguments += ["--cov", "--cov-report", "term:skip-covered"]
     with session.chdir(LIBRARY):
@@ -85,8 +88,7 @@ def stacks(session: nox.Session) -> None:
     session.install("--upgrade", "--editable", f"./{LIBRARY}[notebooks]", *newest, *shown)
     names = ("notebook_commands", "notebooks_page", "papermill_*", "pytest_plugin", "verdicts")
     files = [str(f) for n in names for f in sorted(LIBRARY.glob(f"tests/notebooks/test_{n}.py"))]
-    quick = ["--numprocesses", "2", "-m", "not slow and not thorough"]
-    session.run("pytest", *quick, *(session.posargs or files), env=QUIET)
+    session.run("pytest", *FAST, *(session.posargs or files), env=QUIET)
 
 
 @nox.session
@@ -94,10 +96,9 @@ def tests(session: nox.Session) -> None:
     """Test library, template and a generated project, without what takes long (4 minutes)."""
     install(session, "test")
     install_library(session, "test")
-    quick = ["--numprocesses", "2", "-m", "not slow and not thorough"]
     with session.chdir(LIBRARY):
-        session.run("pytest", *quick, env=QUIET)
-    session.run("pytest", *quick, *session.posargs)
+        session.run("pytest", *FAST, env=QUIET)
+    session.run("pytest", *FAST, *session.posargs)
     check_project(session)
 
 
@@ -135,8 +136,7 @@ def projects(session: nox.Session) -> None:
     """Run all checks of generated projects, also with eight kinds of a user's own data."""
     install(session, "projects")
     install_library(session)
-    both = ["--numprocesses", "2", "--dist", "loadgroup"]
-    session.run("pytest", *both, "-m", "slow", *session.posargs, env=QUIET)
+    session.run("pytest", *TOGETHER, "-m", "slow", *session.posargs, env=QUIET)
 
 
 def generate(session: nox.Session, output: Path, *answers: str) -> Path:

@@ -32,10 +32,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def edit(path: Path, before: str, after: str) -> None:
+def edit(path: Path, *texts: str) -> None:
+    """Replace texts in a file: one and what comes in its place, and so on."""
     text = path.read_text(encoding="utf-8")
-    assert before in text, f"{before} is not in {path}"
-    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+    for before, after in zip(texts[::2], texts[1::2], strict=True):
+        assert before in text, f"{before} is not in {path}"
+        text = text.replace(before, after, 1)
+    path.write_text(text, encoding="utf-8")
 
 
 def files_of(place: Path) -> dict[str, bytes]:
@@ -61,26 +64,32 @@ def changed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = project / PACKAGE
     edit(code / "data.py", '("a", "b", "c")', '("owl", "tit", "jay")')
     edit(code / "model.py", "1 / 255", "1 / 256")
-    edit(code / "config.py", "knob(15,", "knob(3,")
-    edit(code / "config.py", "        32,\n", "        64,\n")
-    edit(code / "config.py", 'knob("",', 'knob("/mnt/birds",')
-    edit(code / "config.py", 'knob("float32"', 'knob("mixed_float16"')
     edit(
-        code / "config.py", "    shift:", '    wings: int = knob(2, "wings of a bird")\n    shift:'
+        code / "config.py",
+        *("knob(15,", "knob(3,"),
+        *("        32,\n", "        64,\n"),
+        *('knob("",', 'knob("/mnt/birds",'),
+        *('knob("float32"', 'knob("mixed_float16"'),
+        *("    shift:", '    wings: int = knob(2, "wings of a bird")\n    shift:'),
     )
     edit(code / "training/loop.py", "STEPS = 1", "STEPS = 2")
-    edit(project / "notebooks/setup.ipynb", "epochs = 15", "epochs = 3")
-    edit(project / "notebooks/setup.ipynb", 'revision = \\"main\\"', 'revision = \\"dev\\"')
-    edit(project / "notebooks/setup.ipynb", "run.train()", "run.train(1)")
-    edit(project / "README.md", "(LICENSE).\n", "(LICENSE).\n\nThey are from the garden.\n")
-    edit(project / "README.md", "By the harness.", "By my harness.")
-    edit(project / "pyproject.toml", 'version = "0.1.0"', 'version = "1.2.0"')
+    edit(
+        project / "notebooks/setup.ipynb",
+        *("epochs = 15", "epochs = 3"),
+        *('revision = \\"main\\"', 'revision = \\"dev\\"'),
+        *("run.train()", "run.train(1)"),
+    )
+    edit(
+        project / "README.md",
+        *("(LICENSE).\n", "(LICENSE).\n\nThey are from the garden.\n"),
+        *("By the harness.", "By my harness."),
+    )
     edit(
         project / "pyproject.toml",
-        '    "mlxtend",\n    "tqdm",',
-        '    "tqdm",\n    "umap-learn<1",',
+        *('version = "0.1.0"', 'version = "1.2.0"'),
+        *('    "mlxtend",\n    "tqdm",', '    "tqdm",\n    "umap-learn<1",'),
+        *('["pytest"]', '["pytest", "pytest-xdist"]'),
     )
-    edit(project / "pyproject.toml", '["pytest"]', '["pytest", "pytest-xdist"]')
     edit(project / "tests/test_data.py", "    pass\n", "    assert True\n")
     (code / "birds.py").write_text("from .errors import UserError\nfrom .training import loop\n")
     (project / "tests/test_birds.py").write_text("from my_project.birds import UserError\n")

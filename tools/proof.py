@@ -45,11 +45,15 @@ class Environment:
     def python(self) -> Path:
         return self.path / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
+    @property
+    def search_path(self) -> str:
+        """The PATH by which its commands are found first."""
+        return os.pathsep.join([str(self.python.parent), os.environ["PATH"]])
+
     def run(self, *arguments: str | Path, cwd: Path, **variables: str) -> bool:
         """Run its Python, as if it were activated; return whether that succeeded."""
-        path = os.pathsep.join([str(self.python.parent), os.environ["PATH"]])
         env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        env |= {"PATH": path, **variables}
+        env |= {"PATH": self.search_path, **variables}
         return subprocess.run([self.python, *arguments], cwd=cwd, env=env).returncode == 0
 
     def packages(self) -> dict[str, str]:
@@ -207,8 +211,7 @@ def prove(project: Path, source: str) -> Record:
     record, before = Record(), colab.packages()
     run = ("-m", "exactrun", "notebook", "run", "notebooks/setup.ipynb", "--quiet")
     places = ("--output", place, "--colab", place / "machine")
-    path = os.pathsep.join([str(colab.python.parent), os.environ["PATH"]])  # of `!` in a cell
-    kernel = {"JUPYTER_PATH": str(place), "PATH": path}
+    kernel = {"JUPYTER_PATH": str(place), "PATH": colab.search_path}  # of `!` in a cell, too
     passed = laptop.run(*run, *places, "-p", f"epochs={EPOCHS}", cwd=project, **kernel)
     said = f"on the simulated Colab, in a kernel of {python}; its report: {place / 'setup.html'}"
     record.check("notebook", "passed" if passed else "failed", said)

@@ -8,7 +8,6 @@ a patience, counts from then on.
 from __future__ import annotations
 
 import csv
-import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from .console import say
 from .distribution import Devices
 from .errors import UserError
-from .files import hidden, patiently
+from .files import whole_file
 
 COPIED_BYTES = 16 << 20
 """Arrays up to this size are copied into a state, and compared by value. Of larger ones, such as
@@ -228,12 +227,8 @@ def _continue_csv(callback: keras.callbacks.CSVLogger, done_epochs: int) -> None
     with path.open(newline="") as file:
         rows = list(csv.reader(file, delimiter=callback.sep))
     kept = [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < done_epochs]
-    partial = hidden(path, "partial")
-    with partial.open("w", newline="") as file:
+    with whole_file(path, "w", newline="") as file:
         csv.writer(file, delimiter=callback.sep).writerows([*rows[:1], *kept])
-        file.flush()
-        os.fsync(file.fileno())
-    patiently(partial.replace, path)
 
 
 def _tell_unsaved(callback: Any, name: str, value: Any) -> None:
@@ -244,7 +239,7 @@ def _tell_unsaved(callback: Any, name: str, value: Any) -> None:
         say(
             f"{type(callback).__name__}.{name} is a {type(value).__name__}, which a checkpoint"
             " can't keep: a resumed run finds there what on_train_begin leaves. Numbers, texts,"
-            " arrays, and lists, tuples, dicts or sets of them are kept.",
+            " arrays, and lists, tuples, dicts or sets of them are kept."
         )
 
 

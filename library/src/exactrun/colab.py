@@ -169,9 +169,7 @@ def mount_drive(mountpoint: str | Path | None = None, *, timeout_secs: float = 1
                         f"Drive was mounted, but {place / 'My Drive'} can't be used:"
                         f" {explain(error)}. Run this cell again, or {GIVE_UP}.{WITHOUT}"
                     ) from error
-                say(
-                    f"The connection to Drive was lost; it is mounted again in {pause:g} s.",
-                )
+                say(f"The connection to Drive was lost; it is mounted again in {pause:g} s.")
                 time.sleep(pause)
 
 

@@ -63,9 +63,7 @@ def crash_test(command: Sequence[str], directory: str | Path, *, kills: int, see
             ended, _ = _session(command, place, kill_after=after)
             if not ended:
                 killed += 1
-                say(
-                    f"Kill {killed} of {kills}, {after:.2f} s after its first checkpoint.",
-                )
+                say(f"Kill {killed} of {kills}, {after:.2f} s after its first checkpoint.")
         if (found := _result(place)) != unbroken:
             differ = ", ".join(part for part in unbroken if found[part] != unbroken[part])
             raise UserError(

@@ -119,7 +119,7 @@ class Lock:
             f"Another session ({before['machine']}) wrote to {self._file.parent}"
             f" {max(age, 0.0):.0f} s ago, and did not say that it ended. If it is alive, it writes"
             f" again within {BEAT:.0f} s, and Drive may be late to show it: waiting for up to"
-            f" {wait:.0f} s. If nothing comes, this session takes over.",
+            f" {wait:.0f} s. If nothing comes, this session takes over."
         )
         ends = time.monotonic() + wait
         while self._other() == before and time.monotonic() < ends:

@@ -300,9 +300,7 @@ def _keep_pack(copy: Path, wanted: Listing, pack: Path) -> None:
         manifest = {"sha256": sha256_of(local), "files": wanted}
         write_whole(pack.with_suffix(".json"), json.dumps(manifest))
     except (OSError, UserError) as error:
-        say(
-            f"{pack} was not made: {explain(error)}. The next session copies file by file again.",
-        )
+        say(f"{pack} was not made: {explain(error)}. The next session copies file by file again.")
     finally:
         patiently(local.unlink, missing_ok=True)
 

@@ -247,9 +247,7 @@ class Uploader:
             if self._waiting.get(name) is not job:  # superseded; it may be gone
                 return
             if self._reasons.get(name) != reason:
-                say(
-                    f"{name} was not copied to {self.directory}: {reason}. It is tried again.",
-                )
+                say(f"{name} was not copied to {self.directory}: {reason}. It is tried again.")
             self._reasons[name] = reason
             self._failed[name] = self._waiting[name] = self._waiting.pop(name)
             self._changed.notify_all()

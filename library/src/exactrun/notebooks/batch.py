@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,9 @@ def run_all(
     """
     done: list[dict[str, Any]] = []
     if results:
-        try:
+        with _writing(results):
             results.parent.mkdir(parents=True, exist_ok=True)
             patiently(results.unlink, missing_ok=True)  # it tells of the run before
-        except OSError as error:
-            raise UserError(unwritable(results, error)) from error
     try:
         for path, output in notebooks:
             if len(notebooks) > 1:
@@ -89,7 +88,7 @@ def run_all(
                 detail = ""
                 print(f"Executed notebook: {executed.path}\nReport: {executed.report}")
             except (UserError, OSError) as error:
-                detail = str(error) if isinstance(error, UserError) else unwritable(output, error)
+                detail = str(error) if isinstance(error, UserError) else _unwritable(output, error)
                 print(detail, file=sys.stderr)
                 if isinstance(error, NotebookFailed):
                     executed, detail = error.executed, detail.rpartition("\n")[0]
@@ -102,10 +101,8 @@ def run_all(
                 done.append(result | _told(executed))
     finally:
         if results:
-            try:
+            with _writing(results):
                 write_results(done, results)
-            except OSError as error:
-                raise UserError(unwritable(results, error)) from error
     failed = sum(result["verdict"] == "failed" for result in done)
     if len(done) > 1:
         print()
@@ -139,7 +136,16 @@ def _told(executed: Executed | None) -> dict[str, Any]:
     }
 
 
-def unwritable(place: Path, error: OSError) -> str:
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    """Raise a UserError if a place can't be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(_unwritable(place, error)) from error
+
+
+def _unwritable(place: Path, error: OSError) -> str:
     """Say that nothing can be written to a place."""
     said = explain(error) if error.errno else str(error)
     return f"{error.filename or place} can't be written: {said}. Choose another place, or clear it."

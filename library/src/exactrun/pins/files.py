@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -33,10 +34,14 @@ def pins_in(project: Path) -> str:
     return re.sub(r"^(?:#|-|exactrun==).*\n", "", text, flags=re.MULTILINE)
 
 
+def settings_of(project: Path) -> dict[str, Any]:
+    """Return what a project's `pyproject.toml` holds."""
+    return tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 def dependencies_of(project: Path) -> list[str]:
     """Return what the notebook needs, as `pyproject.toml` names it."""
-    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    found: list[str] = settings["project"]["dependencies"]
+    found: list[str] = settings_of(project)["project"]["dependencies"]
     return found
 
 
@@ -57,8 +62,7 @@ def with_dependencies(project: Path, dependencies: Sequence[str]) -> str:
 
 def oldest_python(project: Path) -> str:
     """Return the oldest Python that `pyproject.toml` allows, such as 3.11."""
-    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    found = re.search(r">=\s*(3\.\d+)", settings["project"].get("requires-python", ""))
+    found = re.search(r">=\s*(3\.\d+)", settings_of(project)["project"].get("requires-python", ""))
     return found[1] if found else OLDEST_PYTHON
 
 

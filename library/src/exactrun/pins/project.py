@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from .files import (
     oldest_python,
     parts,
     pins_in,
+    settings_of,
     with_dependencies,
 )
 from .freeze import (
@@ -34,7 +34,7 @@ from .freeze import (
     read_freeze,
     runtime_python,
 )
-from .runtimes import LATEST, Runtime, runtime_named
+from .runtimes import LATEST, PAST, Runtime, runtime_named
 from .solution import Pin, check_closure, closure, conditions_for, in_colab, parse_pins, solve
 
 
@@ -115,7 +115,7 @@ def move(project: Path, name: str, *, freeze: str = "", python: str | None = Non
     from ..notebooks.asked_runtime import asking_for
     from ..notebooks.files import find_notebooks
 
-    if freeze and not re.fullmatch(rf"20\d\d\.\d\d|{LATEST}", name):
+    if freeze and name != LATEST and not PAST.fullmatch(name):
         raise UserError(f"{name!r} names no runtime. Give a name such as 2026.07, or {LATEST}.")
     today = f"{datetime.now(UTC):%Y-%m-%d}" if name == LATEST else ""
     runtime = Runtime(name=name, source=freeze, date=today) if freeze else runtime_named(name)
@@ -176,12 +176,11 @@ def _solved(
     Returns:
         What changes, and the text of both requirements files.
     """
-    settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     known, oldest = pins_in(project), oldest_python(project)
     conditions = conditions_for(python)
     before = parse_pins(known, conditions)
     solution = solve(
-        [*dependencies, *settings["dependency-groups"]["dev"]],
+        [*dependencies, *settings_of(project)["dependency-groups"]["dev"]],
         constraints="".join(f"{name}=={version}\n" for name, version in versions.items()),
         conditions=conditions,
         options=["--generate-hashes", "--no-annotate"],

@@ -19,6 +19,9 @@ API = "https://api.github.com/repos/googlecolab/backend-info"
 LATEST = "latest"
 """Our word for the runtime that Colab starts unasked: it has no name, and Colab moves it."""
 
+PAST = re.compile(r"20\d\d\.\d\d")
+"""A past runtime's name."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
@@ -50,7 +53,7 @@ def past_runtimes() -> list[str]:
         UserError: If GitHub can't be asked.
     """
     listed = _ask(f"{API}/contents/past")
-    past = [each["name"] for each in listed if re.fullmatch(r"20\d\d\.\d\d", each["name"])]
+    past = [each["name"] for each in listed if PAST.fullmatch(each["name"])]
     if not past:
         raise UserError(f"{API}/contents/past lists no runtime. Give the freeze of one: --freeze")
     return sorted(past, reverse=True)
