@@ -71,6 +71,19 @@ def test_the_tree_in_the_readme_shows_what_is_there(bake: Bake) -> None:
         assert entry.is_dir() if name.endswith("/") else entry.is_file(), line
 
 
+def test_every_message_in_the_readme_is_one_that_is_said(bake: Bake) -> None:
+    section = bake().read("README.md").split("## When something goes wrong")[1]
+    shown = re.findall(r"^\| `([^`]+)`", section.split("\n## ")[0], re.M)
+    assert len(shown) >= 5
+    modules = sorted((TEMPLATE / "library/src/exactrun").glob("*.py"))
+    said = "\n".join(module.read_text("utf-8") for module in modules)
+    for message in shown:
+        if message == "failed call to cuInit":  # TensorFlow's own
+            continue
+        words = f'check("{message[2:]}"' if message.startswith("✖ ") else message
+        assert re.search(".*".join(map(re.escape, words.split("…"))), said), message
+
+
 def test_every_session_that_a_document_names_can_be_run(bake: Bake) -> None:
     sessions: set[str] = set()
     for folder in (bake().path, TEMPLATE):  # whose documents may name a project's, too

@@ -123,7 +123,7 @@ class _StrictClient(PapermillNotebookClient):
             raise Failed(f"the notebook {fault}")
         found = defaultdict[str, list[str]](list)
         try:
-            info = started(self, cwd, env)
+            info = started(self, cwd, env, sockets=self._ending.with_suffix(""))
             self._ask(None, found, WATCH)
         except (OSError, RuntimeError) as error:
             raise Failed(f"the kernel {self.kernel_name!r} did not start: {error}") from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,7 +15,6 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-import psutil
 import zmq
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_core.paths import jupyter_path
@@ -23,7 +24,10 @@ from traitlets import default
 POLL_SECONDS = 1.0
 
 STARTS = 3
-"""Attempts to start a kernel that dies, or finds a port taken, before it answers."""
+"""Attempts to start a kernel that dies before it answers."""
+
+LONGEST_SOCKET = 100
+"""Bytes of a socket's path: a little less than macOS takes, with 104, and Linux, with 108."""
 
 _PACKAGE = Path(__file__).with_name("watch")
 WATCH = f"""exec('''
@@ -81,11 +85,21 @@ def kernel_fault(name: str, metadata: Mapping[str, Any]) -> str:
 
 
 class StartFailed(RuntimeError):
-    """A kernel that died, or found a port taken, before it answered: it may start another time."""
+    """A kernel died before it answered: it may start another time."""
 
 
-def started(client: Any, cwd: str | None, env: Mapping[str, str]) -> dict[str, Any]:
+def started(
+    client: Any, cwd: str | None, env: Mapping[str, str], *, sockets: Path
+) -> dict[str, Any]:
     """Start a client's kernel, again if it may have been bad luck; return what it says of itself.
+
+    Args:
+        client: Of nbclient.
+        cwd: The kernel's working directory.
+        env: Its environment variables, besides those of this process.
+        sockets: How the paths of its sockets begin. A port, which Windows and a long path need, is
+            free when it is chosen; if another program takes it before the kernel does, ipykernel
+            raises, and hangs as it ends.
 
     Raises:
         RuntimeError: If it does not answer.
@@ -95,6 +109,8 @@ def started(client: Any, cwd: str | None, env: Mapping[str, str]) -> dict[str, A
     attempt = 1
     while True:
         client.create_kernel_manager().kernel_spec_manager = Kernels()
+        if sys.platform != "win32" and len(os.fsencode(sockets)) < LONGEST_SOCKET:
+            client.km.transport, client.km.ip = "ipc", str(sockets)
         if client.km.has_trait("transport_encryption"):  # or ipykernel 7.4 warns in each run
             client.km.transport_encryption = "auto"
         client.start_new_kernel(cwd=cwd, env=dict(env))
@@ -115,7 +131,7 @@ async def connect(manager: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
     answer a message is, as nbclient does, has no need of that.
 
     Raises:
-        StartFailed: If it dies, or another program has taken one of its ports.
+        StartFailed: If it dies.
         RuntimeError: If it does not answer in time.
     """
     client = manager.client()
@@ -124,7 +140,7 @@ async def connect(manager: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
     client.context.setsockopt(zmq.RCVHWM, 0)
     client.start_channels()
     client.allow_stdin = False
-    ends, lost = time.monotonic() + seconds, False
+    ends = time.monotonic() + seconds
     try:
         while time.monotonic() < ends:
             client.kernel_info()
@@ -137,32 +153,10 @@ async def connect(manager: Any, seconds: float) -> tuple[Any, dict[str, Any]]:
                 return connected, dict(answer["content"])
             if not await manager.is_alive():
                 raise StartFailed("it died before it answered")
-            before, lost = lost, lost_a_port(manager)
-            if before and lost:  # once, it may just have begun to listen
-                raise StartFailed("another program took one of its ports")
         raise RuntimeError(f"it did not answer within {seconds:g} s")
     finally:
         if client is not None:
             client.stop_channels()
-
-
-def lost_a_port(manager: Any) -> bool:
-    """Tell whether a port of a kernel is another program's.
-
-    It was free when it was chosen. If another kernel, started at the same time, was faster,
-    ipykernel raises, closes its own ports, and hangs as it ends. False where nobody may look.
-    """
-    with suppress(psutil.Error):
-        process = psutil.Process(manager.provisioner.process.pid)
-        ask = getattr(process, "net_connections", None) or process.connections
-        own = {each.laddr.port for each in ask("tcp")}
-        used = {
-            each.laddr.port
-            for each in psutil.net_connections("tcp")
-            if each.laddr and each.status != psutil.CONN_TIME_WAIT
-        }
-        return bool(used.intersection(manager.ports) - own)
-    return False
 
 
 def polled(get_msg: Callable[..., Any]) -> Callable[..., Any]:
