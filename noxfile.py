@@ -21,9 +21,11 @@ COVERED = "3.12"
 QUIET = {"PYTHONDONTWRITEBYTECODE": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """With bytecode, as users have it: without, each of the many processes starts seconds later."""
 
-TOGETHER = ["--numprocesses", "2", "--dist", "loadgroup"]
-FAST = ["--numprocesses", "2", "-m", "not slow and not thorough"]
-"""Flags of pytest: all tests, those that share a fixture on one worker; and what takes minutes."""
+WORKERS = ["--numprocesses", "3"]
+"""One more than the cores of the smallest machine of CI: many a test waits for a process."""
+TOGETHER = [*WORKERS, "--dist", "loadgroup"]
+FAST = [*WORKERS, "-m", "not slow and not thorough"]
+"""Flags of pytest: all tests, those that share a fixture on one worker; and what takes seconds."""
 
 BUILD = Path("build")
 RUN = Path("runs") / "demo"

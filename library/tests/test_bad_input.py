@@ -641,6 +641,7 @@ def test_right_input_is_taken(name: str, tmp_path: Path, monkeypatch: Any) -> No
         evaluate(**{key: given[key] for key in kept if key in given})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", AFTERWARDS)
 def test_a_model_that_was_refused_learns_what_a_new_one_does(name: str, tmp_path: Path) -> None:
     def learned(directory: Path, *, after: bool) -> list[np.ndarray]:

@@ -127,6 +127,7 @@ def test_a_console_that_knows_few_signs_ends_no_command(encoding: str) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.thorough
 def test_the_benchmark_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["benchmark", "--scale", "0.01"]) == 0
     printed = capsys.readouterr().out

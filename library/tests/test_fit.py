@@ -76,6 +76,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> keras.Model:
     return built
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_examples_give_the_same_weights_in_any_form(
     kind: str, expected: keras.Model, tmp_path: Path
@@ -90,7 +91,9 @@ def batches(epoch: int) -> tf.data.Dataset:
     return data.batch(BATCH, drop_remainder=True)
 
 
-@pytest.mark.parametrize("at", [2, 6, 8])
+@pytest.mark.parametrize(
+    "at", [2, *(pytest.param(at, marks=pytest.mark.thorough) for at in (6, 8))]
+)
 def test_a_function_of_the_epoch_goes_on_exactly(at: int, tmp_path: Path) -> None:
     unbroken = model()
     whole = fit(unbroken, tmp_path / "unbroken", batches)
@@ -228,6 +231,7 @@ def test_class_weights_are_sample_weights(tmp_path: Path) -> None:
     assert_equal(by_class.model, by_sample.model)
 
 
+@pytest.mark.thorough
 def test_a_random_layer_inside_of_a_custom_one_goes_on_exactly_under_xla(
     tmp_path: Path,
 ) -> None:

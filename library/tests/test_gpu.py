@@ -311,6 +311,7 @@ def run_alone(code: str, **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_choosing_computes_nothing() -> None:
     # Several workers can be joined only before TensorFlow's first operation.
     run_alone(
@@ -382,6 +383,7 @@ def test_a_wrong_product_is_noticed(monkeypatch: pytest.MonkeyPatch, wrong: floa
         gpu.verify_device("/CPU:0")
 
 
+@pytest.mark.thorough
 def test_determinism_gives_the_same_bits_or_an_error() -> None:
     printed = run_alone(
         "from exactrun import gpu; import tensorflow as tf\n"

@@ -256,6 +256,7 @@ def test_a_lambda_layer_of_ones_own_file_is_loaded(path: Path) -> None:
     assert "to the bit" in compare(model, X, path)
 
 
+@pytest.mark.thorough
 def test_files_of_the_same_model_are_known_whenever_they_were_saved(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.keras" for name in ("one", "again", "names", "weights", "layers")]
     one, again, names, weights, layers = paths

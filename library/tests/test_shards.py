@@ -124,6 +124,7 @@ write_shards(source, sys.argv[2], shard_bytes=20_000)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["indexed", "stream"])
 def test_killed_at_any_instant_it_ends_with_the_same_bytes(kind: str, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -72,6 +72,7 @@ def running(process: int) -> bool:
         return False
 
 
+@pytest.mark.thorough
 @unix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_stopped_it_puts_everything_away_and_tells_how_far_it_came(
@@ -91,6 +92,7 @@ def test_stopped_it_puts_everything_away_and_tells_how_far_it_came(
     assert f"kernel {ids[0]}" in (tmp_path / "out/case.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 @unix
 def test_killed_itself_it_leaves_no_process_a_notebook_that_can_be_read_and_no_old_report(
     tmp_path: Path,
@@ -189,6 +191,7 @@ def test_what_can_not_be_read_or_written_is_told_in_a_sentence(
         assert results_of(tmp_path)["notebooks"][0]["detail"] in said
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("written", [1, 4, 7])
 def test_a_disk_that_gets_full_is_told_in_a_sentence_and_nothing_is_half_written(
     written: int,
@@ -324,6 +327,7 @@ def test_a_file_of_parameters_that_can_not_be_taken_is_refused(
         read_parameters(tmp_path / "none.json")
 
 
+@pytest.mark.thorough
 def test_several_notebooks_are_run_and_summed_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -365,6 +369,7 @@ def test_several_notebooks_are_run_and_summed_up(
     ]
 
 
+@pytest.mark.thorough
 def test_one_notebook_has_results_too_also_when_it_is_stopped(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text("of the run before")
     process = command(LONG.write(tmp_path), "--json", tmp_path / "results.json")

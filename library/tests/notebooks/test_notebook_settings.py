@@ -40,6 +40,7 @@ def test_what_jupyter_keeps_aside_is_no_notebook(tmp_path: Path) -> None:
     assert read_settings(tmp_path) == {}
 
 
+@pytest.mark.thorough
 def test_a_table_decides_how_its_notebook_is_executed(tmp_path: Path) -> None:
     table = """
 seconds = 60

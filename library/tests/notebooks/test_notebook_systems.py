@@ -30,6 +30,7 @@ def write(path: Path, *cells: str) -> Path:
     return path
 
 
+@pytest.mark.thorough
 def test_a_child_that_can_not_be_asked_about_is_no_failure(tmp_path: Path) -> None:
     cells = ("import os\nvars(os).pop('waitid', None)", "import subprocess, sys")
     child = "child = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(3)'])"
@@ -55,6 +56,7 @@ def test_lines_go_to_windows_own_shell_though_there_is_a_bash(
     assert ran == ["dir && echo on"]
 
 
+@pytest.mark.thorough
 def test_two_runs_into_one_place_are_refused_without_fcntl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +95,7 @@ def test_a_new_notebook_has_a_name_that_windows_can_hold(name: str, tmp_path: Pa
         new.new_notebook(tmp_path / name, like=like)
 
 
+@pytest.mark.thorough
 def test_a_notebook_may_have_a_long_name_and_its_files_be_held_for_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +111,7 @@ def test_a_notebook_may_have_a_long_name_and_its_files_be_held_for_a_moment(
         assert executed.report.exists()
 
 
+@pytest.mark.thorough
 def test_a_console_in_cp1252_shows_what_it_can(tmp_path: Path) -> None:
     path = write(tmp_path / "мои данные" / "Größe.ipynb", "print('✔ ж Größe')")
     env = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "cp1252"}

@@ -34,6 +34,7 @@ def test_a_stream_goes_on_where_it_stopped() -> None:
     assert [each.text for each in outs] == ["ab\n", "e", "c"]
 
 
+@pytest.mark.thorough
 def test_nothing_printed_is_lost_and_to_add_to_it_is_not_to_copy_it() -> None:
     lines = [f"{number:09}\n" for number in range(30_000)]
     held, outs, longest = Outputs(), list[NotebookNode](), 0

@@ -57,6 +57,7 @@ def test_papermills_own_options_are_honoured(installed: Path, tmp_path: Path) ->
     assert "steps 7" in done.stderr
 
 
+@pytest.mark.thorough
 def test_papermills_function_takes_it_too(installed: Path, tmp_path: Path) -> None:
     path = Case(name="", cells=("!exit 3", "'never-shown'")).write(tmp_path)
     code = (

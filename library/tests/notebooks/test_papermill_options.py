@@ -103,6 +103,7 @@ def compared(run: Run, notebook: Path, **options: Any) -> tuple[Exception | None
     return error, made
 
 
+@pytest.mark.thorough
 def test_papermills_parameters_and_report_mode(run: Run, tmp_path: Path) -> None:
     notebook = case_of("print(steps)").write(tmp_path)
     _, made = compared(run, notebook, parameters={"steps": 7}, report_mode=True)
@@ -258,6 +259,7 @@ def test_what_is_no_exception_fails_as_one(
     assert made.metadata.papermill.exception is True
 
 
+@pytest.mark.thorough
 def test_an_exception_that_is_meant_passes_and_is_still_seen(run: Run, tmp_path: Path) -> None:
     notebook = case_of("# tags: raises-exception\n1 / 0", "print('af', 'ter')").write(tmp_path)
     assert isinstance(run("nbclient", notebook)[0], PapermillExecutionError)

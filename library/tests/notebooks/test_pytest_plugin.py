@@ -108,6 +108,7 @@ def test_xdist_runs_them_beside_each_other(run: Pytest, project: Path) -> None:
     assert "3 tests collected" in again.stdout  # what the run wrote is no test
 
 
+@pytest.mark.thorough
 def test_a_record_and_its_checks_are_held(run: Pytest, project: Path) -> None:
     Case(name="", cells=(f"place, status = 'run.json', 'skipped'\n{RECORD_CELL}",)).write(
         project / "notebooks"
@@ -144,6 +145,7 @@ def test_without_papermill_a_sentence_names_it(run: Pytest) -> None:
     assert run(code=code.format([])).returncode == 0
 
 
+@pytest.mark.thorough
 def test_what_is_no_notebook_fails_with_a_sentence(run: Pytest, project: Path) -> None:
     (project / "notebooks" / "broken.ipynb").write_text("{")
     done = run("--exactrun", "notebooks/broken.ipynb")

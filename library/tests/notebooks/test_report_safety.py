@@ -163,6 +163,7 @@ def test_html_that_would_take_long_is_shown_as_text(
     assert sanitize.clean(html, missing="").startswith("<pre>&lt;")  # such as of Markdown
 
 
+@pytest.mark.thorough
 def test_a_long_table_is_shown_as_one(tmp_path: Path, parsed: list[int]) -> None:
     row = "<tr><th scope='row'id=r>1</th>" + '<td class="data">0.14</td>' * 8 + "</tr>\n"
     slips = "0 < 1<i><b></i>"
@@ -172,6 +173,7 @@ def test_a_long_table_is_shown_as_one(tmp_path: Path, parsed: list[int]) -> None
     assert len(page.select(".output_html tr")) == 600
 
 
+@pytest.mark.thorough
 def test_styles_do_not_grow_with_the_square(parsed: list[int]) -> None:
     html = f"<style>{'#a,' * 20_000}{{{'color:red;' * 5_000}}}</style><p id=a>x</p>"
     sanitize.clean(html, missing="")

@@ -215,6 +215,7 @@ def test_a_run_that_is_refused_leaves_nothing_of_the_run_before(
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".small.report.json"]
 
 
+@pytest.mark.thorough
 def test_a_second_run_into_one_place_is_refused_and_leaves_the_first_alone(tmp_path: Path) -> None:
     path, elsewhere = notebook_of(tmp_path, "import time; time.sleep(2)"), tmp_path / "other"
     with ThreadPoolExecutor() as pool:
@@ -251,6 +252,7 @@ def test_a_lock_leaves_no_file_and_who_waited_for_a_deleted_one_takes_a_new_one(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_what_papermill_noted_of_an_earlier_run_is_no_matter(tmp_path: Path) -> None:
     path = notebook_of(tmp_path, "print('done')")
     notebook = nbformat.read(path, as_version=4)
@@ -260,6 +262,7 @@ def test_what_papermill_noted_of_an_earlier_run_is_no_matter(tmp_path: Path) -> 
     assert run_notebook(path, output=tmp_path / "out").text("c1") == "done\n"
 
 
+@pytest.mark.thorough
 def test_updates_of_displays_are_bounded_as_other_outputs_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +276,7 @@ def test_updates_of_displays_are_bounded_as_other_outputs_are(
     assert "left out here" in shown[-1].data["text/plain"]
 
 
+@pytest.mark.thorough
 def test_a_display_is_updated_after_streams_before_it_were_joined(tmp_path: Path) -> None:
     show = (
         "from IPython.display import display\n"
@@ -301,6 +305,7 @@ def test_an_exception_that_the_engine_does_not_know_leaves_no_page_that_says_pas
     assert "a fault of our own" in page
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_a_disk_that_is_full_leaves_no_half_written_file(tmp_path: Path) -> None:
     path = notebook_of(tmp_path, "print('x' * 3_000_000)", "1")
@@ -352,6 +357,7 @@ def test_a_kernel_needs_no_port_that_another_program_may_take_meanwhile(
     assert "star ted" in json.dumps(done.notebook.cells[-1].outputs)
 
 
+@pytest.mark.thorough
 def test_a_temporary_directory_too_long_for_a_socket_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def test_cells_are_named_with_the_heading_they_stand_under(
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("env", [None, {}], ids=["with its environment", "with none"])
 def test_a_process_left_over_is_ended_and_named(
     env: dict[str, str] | None, place: Path, caplog: pytest.LogCaptureFixture
