@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .environment import find_data
     from .examples import BadExample, Examples
     from .fitting import evaluate, fit
-    from .images import image_directory
+    from .images import image_directory, read_image
     from .objects import load_object, save_object
     from .run import Run
     from .saving import load_metadata, save_model
@@ -50,6 +50,7 @@ __all__ = [
     "load_object",
     "mount_drive",
     "open_shards",
+    "read_image",
     "run_workers",
     "save_model",
     "save_object",
@@ -66,7 +67,7 @@ _NAMES = {
     "environment": ["find_data"],
     "examples": ["BadExample", "Examples"],
     "fitting": ["evaluate", "fit"],
-    "images": ["image_directory"],
+    "images": ["image_directory", "read_image"],
     "objects": ["load_object", "save_object"],
     "run": ["Run"],
     "saving": ["load_metadata", "save_model"],
