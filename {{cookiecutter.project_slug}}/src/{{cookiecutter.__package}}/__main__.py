@@ -19,6 +19,7 @@ from .config import Config
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0 if all went well, 1 if there is something to fix."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with pages
     for stream in (sys.stdout, sys.stderr):  # a console may lack some signs, as Windows' do
         stream.reconfigure(errors="replace")
     options = vars(parser().parse_args(arguments))
