@@ -126,6 +126,18 @@ def test_a_source_that_is_not_there_is_named(
         stage(mounts.drive_mountpoint() / "My Drive/data", tmp_path / "here")
 
 
+def test_what_lies_in_the_directory_already_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data/birds").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data/birds/1.png").touch()
+    (tmp_path / "data/linked").symlink_to(tmp_path / "elsewhere")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("birds", "birds/1.png", "linked"):
+        path = tmp_path / "data" / name
+        assert stage(path, path.parent) == path
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("kind", ["file", "directory", "archive"])
 def test_what_is_not_its_own_is_not_written_over(tmp_path: Path, kind: str) -> None:
     source, here = tmp_path / "data", tmp_path / "here"

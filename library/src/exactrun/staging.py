@@ -79,7 +79,7 @@ def stage(source: str | Path, directory: str | Path) -> Path:
     Each file is verified. What is there already, of the same size and changed in the same second,
     is not copied again, and what was interrupted goes on; a copy takes its name when it is whole.
     Empty directories are kept and shortcuts followed. Archives (.zip, .tar, .tar.gz, …) are
-    unpacked.
+    unpacked. A source that lies in the directory already stays as it is.
 
     Args:
         source: A path, such as one on Drive, or a link to Drive.
@@ -113,11 +113,13 @@ def stage(source: str | Path, directory: str | Path) -> Path:
                 " /content/drive/My Drive; look for it in the file browser on the left."
             ) from error
         directory.mkdir(parents=True, exist_ok=True)
-        if stat.S_ISDIR(kind):
-            return _stage_directory(source, directory / source.name)
-        if archive := ARCHIVE.fullmatch(source.name):
-            return _stage_archive(source, directory / archive[1])
-        return _stage_file(source, directory / source.name)
+        archive = None if stat.S_ISDIR(kind) else ARCHIVE.fullmatch(source.name)
+        copy = directory / (archive[1] if archive else source.name)
+        if copy.exists() and copy.samefile(source):
+            return copy  # it is here, put there by whomever
+        if archive:
+            return _stage_archive(source, copy)
+        return _stage_directory(source, copy) if stat.S_ISDIR(kind) else _stage_file(source, copy)
     except OSError as error:
         raise UserError(
             f"{source} was not staged: {explain(error)}. What is done stays: run this again, and it"
