@@ -341,6 +341,15 @@ def test_the_library_is_installed_from_the_project_alone(colab: Machine) -> None
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="needs pip, as Colab has it")
+def test_another_library_takes_the_place_of_the_one_in_memory(colab: Machine) -> None:
+    target = colab.without_library()
+    earlier = "import sys, types\nsys.modules['exactrun'] = types.ModuleType('exactrun')\n"
+    colab.cell = earlier + colab.cell
+    fetched = colab.fetch("public", PIP_TARGET=str(target))
+    assert fetched.code == 0, fetched.output
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="needs pip, as Colab has it")
 def test_a_wheel_with_other_bytes_is_refused_in_the_words_of_pip(colab: Machine) -> None:
     target = colab.without_library()
     (colab.folder / "work").mkdir()
