@@ -280,7 +280,7 @@ def test_no_secret_is_asked_for_another_server(colab: Machine, elsewhere: str) -
 def test_without_a_token_git_and_colab_say_what_is_missing(colab: Machine) -> None:
     fetched = colab.fetch("private")
     assert fetched.code == 1
-    assert "fatal: could not read Username" in fetched.output
+    assert fetched.output.startswith("git failed. It says: fatal: could not read Username")
     assert "SecretNotFoundError: Secret GITHUB_TOKEN does not exist." in fetched.output
     assert "the key at the left" in fetched.output
 
