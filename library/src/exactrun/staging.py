@@ -23,6 +23,7 @@ from pathlib import Path
 
 from .console import say
 from .drive_folder import fetch_drive_folder, is_drive_link
+from .environment import find_data
 from .errors import UserError
 from .files import (
     CHUNK,
@@ -82,7 +83,8 @@ def stage(source: str | Path, directory: str | Path) -> Path:
     unpacked. A source that lies in the directory already stays as it is.
 
     Args:
-        source: A path, such as one on Drive, or a link to Drive.
+        source: A path, such as one on Drive; a link to Drive; or on Kaggle the name of an attached
+            data set, or of what is in one.
         directory: On the local disk; the copy is in it, under the source's name.
 
     Returns:
@@ -107,11 +109,9 @@ def stage(source: str | Path, directory: str | Path) -> Path:
         require_mounted(source)
         try:
             kind = source.stat().st_mode
-        except FileNotFoundError as error:
-            raise UserError(
-                f"{source} is not there. On Drive, the directory My Drive is"
-                " /content/drive/My Drive; look for it in the file browser on the left."
-            ) from error
+        except FileNotFoundError:
+            source = find_data(source)  # by its name, among Kaggle's
+            kind = source.stat().st_mode
         directory.mkdir(parents=True, exist_ok=True)
         archive = None if stat.S_ISDIR(kind) else ARCHIVE.fullmatch(source.name)
         copy = directory / (archive[1] if archive else source.name)
