@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .fitting import evaluate, fit
     from .images import image_directory, read_image
     from .objects import load_object, save_object
+    from .predictions import class_probabilities
     from .run import Run
     from .saving import load_metadata, save_model
     from .shards import open_shards, write_shards
@@ -38,6 +39,7 @@ __all__ = [
     "Run",
     "UserError",
     "__version__",
+    "class_probabilities",
     "csv_rows",
     "datasets",
     "evaluate",
@@ -69,6 +71,7 @@ _NAMES = {
     "fitting": ["evaluate", "fit"],
     "images": ["image_directory", "read_image"],
     "objects": ["load_object", "save_object"],
+    "predictions": ["class_probabilities"],
     "run": ["Run"],
     "saving": ["load_metadata", "save_model"],
     "shards": ["open_shards", "write_shards"],

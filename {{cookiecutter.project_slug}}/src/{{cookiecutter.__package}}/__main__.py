@@ -62,14 +62,13 @@ def predict(files: list[Path], model: Path) -> int:
     names = exactrun.load_metadata(model)["class_names"]
     loaded = keras.models.load_model(model, compile=False)
     x = np.stack([read_input(path, loaded) for path in files])
-    outputs = loaded.predict(x, verbose=0)
+    outputs = exactrun.class_probabilities(loaded, x) if names else loaded.predict(x, verbose=0)
     if not isinstance(outputs, np.ndarray):
         raise UserError(
             f"The model has several outputs. Write in {Path(__file__).name}, in predict, what is to"
             " be printed of them."
         )
-    for path, output in zip(files, outputs, strict=True):
-        values = np.array([1 - output[0], output[0]]) if output.shape == (1,) else output
+    for path, values in zip(files, outputs, strict=True):
         if len(names) != values.size:
             print(f"{path}: {values.tolist()}")  # not classes, such as a price
             continue
