@@ -17,11 +17,16 @@ def next_steps(*, slug: str, owner: str, directory: str, template: str) -> str:
     link = f"cruft link {template}, once, with the same answers; then " if template else ""
     repository = f"https://github.com/{owner}/{slug}"
     colab = "https://colab.research.google.com/github"
+    python, activate = "python3", ". .nox/nox/bin/activate"
+    if sys.platform == "win32":
+        python, activate = "python", ".nox\\nox\\Scripts\\activate"
     return f"""
 {slug} is ready. Next:
 
   1. Create its environment and run its checks:
        cd {directory}
+       {python} -m venv .nox/nox
+       {activate}
        python -m pip install "nox[uv]"
        nox
 

@@ -280,7 +280,7 @@ def test_no_secret_is_asked_for_another_server(colab: Machine, elsewhere: str) -
 def test_without_a_token_git_and_colab_say_what_is_missing(colab: Machine) -> None:
     fetched = colab.fetch("private")
     assert fetched.code == 1
-    assert "fatal: could not read Username" in fetched.output
+    assert fetched.output.startswith("git failed. It says: fatal: could not read Username")
     assert "SecretNotFoundError: Secret GITHUB_TOKEN does not exist." in fetched.output
     assert "the key at the left" in fetched.output
 
@@ -338,6 +338,15 @@ def test_the_library_is_installed_from_the_project_alone(colab: Machine) -> None
         "exactrun",
         f"exactrun-{VERSION}.dist-info",
     ]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="needs pip, as Colab has it")
+def test_another_library_takes_the_place_of_the_one_in_memory(colab: Machine) -> None:
+    target = colab.without_library()
+    earlier = "import sys, types\nsys.modules['exactrun'] = types.ModuleType('exactrun')\n"
+    colab.cell = earlier + colab.cell
+    fetched = colab.fetch("public", PIP_TARGET=str(target))
+    assert fetched.code == 0, fetched.output
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="needs pip, as Colab has it")

@@ -147,6 +147,8 @@ def test_the_next_three_steps_are_printed(tmp_path: Path) -> None:
     assert steps[0] == "\nhandwritten-digits is ready. Next:\n"
     assert "       cd handwritten-digits\n" in made.stdout
     assert '       python -m pip install "nox[uv]"\n       nox\n' in made.stdout
+    # In an environment of its own: nox replaces packages that are pinned.
+    assert re.search(r"-m venv \.nox/nox\n +\S.*\bactivate\n +python -m pip", made.stdout)
     assert "git remote add origin https://github.com/ada/handwritten-digits.git\n" in made.stdout
     assert (
         "       https://colab.research.google.com/github/ada/handwritten-digits"

@@ -202,10 +202,8 @@ def test_the_trained_model_knows_a_picture(installed: dict[str, tuple[Project, P
     refused = project.run(
         *(python, "-m", PACKAGE, "predict", "--model", model, "README.md"), env=MODULES
     )
-    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
-        1,
-        "README.md is no picture; give a PNG or JPEG.",
-    )
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("README.md can't be read as an image: ")
 
 
 @INSTALLED

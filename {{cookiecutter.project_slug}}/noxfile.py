@@ -41,7 +41,7 @@ def notebook(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def train(session: nox.Session) -> None:
-    """Train without a notebook: `nox -s train -- --epochs 20`."""
+    """Train without a notebook: `nox -s train -- --run-name longer --epochs 20`."""
     install(session)
     session.run("python", "-m", PACKAGE, "train", *session.posargs)
 

@@ -192,7 +192,7 @@ def test_files_of_ones_own_are_uploaded(tmp_path: Path) -> None:
     run.setup_storage()
     (tmp_path / "curves.svg").write_text("<svg/>")
     run.upload(tmp_path / "curves.svg", within="figures")
-    assert run._uploader.flush(30) == {}
+    assert run._uploader.flush() == {}
     assert (run.persistent_directory / "figures" / "curves.svg").read_text() == "<svg/>"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,10 @@ def test_an_optimizer_is_left_out_wherever_it_is(tmp_path: Path) -> None:
         size = save_model(model, tmp_path / "model.keras").stat().st_size
         assert size < plain * 1.2
         assert inner.optimizer is not None
+        assert inner.compiled
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as of an optimizer whose variables are skipped
+        saving.load_model(tmp_path / "model.keras")
 
 
 class Source:

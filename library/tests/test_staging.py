@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from machines import on_colab
 
-from exactrun import UserError, files, mounts, staging
+from exactrun import UserError, environment, files, mounts, staging
 from exactrun.staging import stage
 
 
@@ -122,8 +122,32 @@ def test_a_source_that_is_not_there_is_named(
     with pytest.raises(UserError, match="nothing is not there"):
         stage(tmp_path / "nothing", tmp_path / "here")
     not_mounted = pytest.raises(UserError, match="was not staged: Drive is not mounted")
-    with on_colab(tmp_path, monkeypatch), not_mounted:
-        stage(mounts.drive_mountpoint() / "My Drive/data", tmp_path / "here")
+    with on_colab(tmp_path, monkeypatch):
+        with not_mounted:
+            stage(mounts.drive_mountpoint() / "My Drive/data", tmp_path / "here")
+        with pytest.raises(UserError, match="nothing is not there. On Drive, it begins with"):
+            stage("nothing", tmp_path / "here")
+
+
+def test_on_kaggle_a_name_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.setattr(environment, "MACHINE", tmp_path)
+    attached = tmp_path / "kaggle/input/datasets/somebody/birds"
+    attached.mkdir(parents=True)
+    (attached / "1.png").write_text("a bird")
+    assert (stage("birds", tmp_path / "here") / "1.png").read_text() == "a bird"
+
+
+def test_what_lies_in_the_directory_already_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data/birds").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data/birds/1.png").touch()
+    (tmp_path / "data/linked").symlink_to(tmp_path / "elsewhere")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("birds", "birds/1.png", "linked"):
+        path = tmp_path / "data" / name
+        assert stage(path, path.parent) == path
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "archive"])

@@ -288,6 +288,24 @@ def test_a_process_that_ends_without_having_uploaded_all_names_it(tmp_path: Path
     assert (tmp_path / "kept/run.json").read_text() == "a record"
 
 
+def test_a_process_ends_quietly_after_drive_was_unmounted(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys\n"
+        "from exactrun import upload\n"
+        "place = pathlib.Path(sys.argv[1])\n"
+        "(place / 'file').touch()\n"
+        "upload.Uploader(place / 'kept').upload(place / 'file', wait=True)\n"
+        "upload.mounts_made = lambda: 1\n"  # as it is when another mount took its place
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        capture_output=True,
+    )
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
 def test_a_forked_process_does_not_close_what_is_its_parents(tmp_path: Path) -> None:
     script = (
         "import os, pathlib, sys, time\n"

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .environment import find_data
     from .examples import BadExample, Examples
     from .fitting import evaluate, fit
-    from .images import image_directory
+    from .images import image_directory, read_image
     from .objects import load_object, save_object
+    from .predictions import class_probabilities
     from .run import Run
     from .saving import load_metadata, save_model
     from .shards import open_shards, write_shards
@@ -38,6 +39,7 @@ __all__ = [
     "Run",
     "UserError",
     "__version__",
+    "class_probabilities",
     "csv_rows",
     "datasets",
     "evaluate",
@@ -50,6 +52,7 @@ __all__ = [
     "load_object",
     "mount_drive",
     "open_shards",
+    "read_image",
     "run_workers",
     "save_model",
     "save_object",
@@ -66,8 +69,9 @@ _NAMES = {
     "environment": ["find_data"],
     "examples": ["BadExample", "Examples"],
     "fitting": ["evaluate", "fit"],
-    "images": ["image_directory"],
+    "images": ["image_directory", "read_image"],
     "objects": ["load_object", "save_object"],
+    "predictions": ["class_probabilities"],
     "run": ["Run"],
     "saving": ["load_metadata", "save_model"],
     "shards": ["open_shards", "write_shards"],

@@ -146,6 +146,10 @@ def find_data(path: str | Path) -> Path:
                 f"Several attached data sets hold {named.name}:\n{listed}\nName one of these paths."
             )
         attached = f", nor is {named.name!r} in {inputs}. Attach it by Add Input"
+    elif where() == "colab":
+        attached = (
+            ". On Drive, it begins with /content/drive/My Drive: look in the browser of files"
+        )
     raise UserError(f"{named} is not there{attached}. Give the path of a file or directory.")
 
 

@@ -77,22 +77,8 @@ class ImageDirectory(Examples):
         return images, self.labels[rows]
 
     def _decode(self, row: int) -> Array:
-        height, width, channels = self._shape
         try:
-            with Image.open(self._directory / self._names[row], formats=FORMATS) as opened:
-                # A JPEG is decoded faster at a half, quarter or eighth of its size.
-                opened.draft(None, (2 * max(height, width),) * 2)
-                image: Image.Image = ImageOps.exif_transpose(opened)
-                if image.mode.startswith("I"):
-                    # 16 bits. Pillow's own conversion to 8 clips instead of scaling.
-                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                if image.has_transparency_data and channels < 4:
-                    opaque = Image.new("RGBA", image.size, "white")
-                    opaque.alpha_composite(image.convert("RGBA"))
-                    image = opaque
-                image = image.convert(MODES[channels])
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
-                return np.asarray(image).reshape(self._shape)
+            return _decode(self._directory / self._names[row], self._shape)
         except Exception as error:  # what a decoder raises depends on how the file is damaged
             raise _bad(self._names[row], error) from error
 
@@ -163,6 +149,35 @@ def image_directory(
     return ImageDirectory(directory, files, (sides[0], sides[1], channels), tuple(ignored))
 
 
+def read_image(path: str | Path, *, size: tuple[int, int] = (64, 64), channels: int = 3) -> Array:
+    """Read one image as `image_directory` does, for a model that has learned from such.
+
+    Args:
+        path: The file.
+        size: Height and width in pixels.
+        channels: 1 for greys, 3 for colours, 4 for colours and opacity.
+
+    Returns:
+        uint8, shape (height, width, channels).
+
+    Raises:
+        UserError: If it is no image, or can't be read.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.new("RGB", (80, 70)).save(directory / "bird.png")
+        >>> exactrun.read_image(directory / "bird.png", size=(32, 32)).shape
+        (32, 32, 3)
+    """
+    try:
+        return _decode(Path(path), (*size, channels))
+    except Exception as error:  # as above
+        raise UserError(
+            f"{path} can't be read as an image: {explain(error) or repr(error)}. Give another file,"
+            " such as a PNG or JPEG."
+        ) from error
+
+
 def _files(directory: Path, inside: str = "") -> Iterator[str]:
     """Yield the names of the files that lie in a directory at any depth, but for hidden ones."""
     with os.scandir(directory / inside) as found:
@@ -180,13 +195,38 @@ def _files(directory: Path, inside: str = "") -> Iterator[str]:
 def _check(directory: Path, name: str) -> str | BadExample:
     """Return the SHA-256 of an image's file; or why it is none."""
     try:
-        with Image.open(directory / name, formats=FORMATS) as image:
-            if image.mode in ("I", "F") and image.format != "PPM":
-                raise ValueError("its pixels have 32 bits, of unknown range: save it with 8 or 16")
+        with _open(directory / name) as image:
             image.verify()
         return sha256_of(directory / name)
     except Exception as error:  # what a decoder raises depends on how the file is damaged
         return _bad(name, error)
+
+
+def _open(path: Path) -> Image.Image:
+    """Open an image's file, unless its pixels can't be made into bytes."""
+    image = Image.open(path, formats=FORMATS)
+    if image.mode in ("I", "F") and image.format != "PPM":
+        image.close()
+        raise ValueError("its pixels have 32 bits, of unknown range: save it with 8 or 16")
+    return image
+
+
+def _decode(path: Path, shape: tuple[int, int, int]) -> Array:
+    height, width, channels = shape
+    with _open(path) as opened:
+        # A JPEG is decoded faster at a half, quarter or eighth of its size.
+        opened.draft(None, (2 * max(height, width),) * 2)
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):
+            # 16 bits. Pillow's own conversion to 8 clips instead of scaling.
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.has_transparency_data and channels < 4:
+            opaque = Image.new("RGBA", image.size, "white")
+            opaque.alpha_composite(image.convert("RGBA"))
+            image = opaque
+        image = image.convert(MODES[channels])
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(image).reshape(shape)
 
 
 def _bad(name: str, error: Exception) -> BadExample:

@@ -65,10 +65,11 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
     metadata = {"library": __version__, "class_names": [str(name) for name in class_names]}
     partial = hidden(path, "partial.keras")
     inside = [each for each in model._flatten_layers() if getattr(each, "optimizer", None)]
-    optimizers = [each.optimizer for each in inside]
+    before = [(each.optimizer, each.compiled) for each in inside]
     try:
         for each in inside:  # the model itself, and a trained one that is a layer of it
             each.optimizer = None
+            each.compiled &= each is model  # or, on loading, Keras misses what was its optimizer's
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(partial)
         with zipfile.ZipFile(partial, "a") as file:
@@ -84,8 +85,8 @@ def save_model(model: Any, path: str | Path, *, class_names: Sequence[str] = ())
     except (NotImplementedError, TypeError, ValueError) as error:  # get_config's, by experience
         raise UserError(f"The model can't be saved: {_said(error)}. {ADVICE}") from error
     finally:
-        for each, optimizer in zip(inside, optimizers, strict=True):
-            each.optimizer = optimizer
+        for each, state in zip(inside, before, strict=True):
+            each.optimizer, each.compiled = state
         patiently(partial.unlink, missing_ok=True)
 
 

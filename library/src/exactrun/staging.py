@@ -23,6 +23,7 @@ from pathlib import Path
 
 from .console import say
 from .drive_folder import fetch_drive_folder, is_drive_link
+from .environment import find_data
 from .errors import UserError
 from .files import (
     CHUNK,
@@ -79,10 +80,11 @@ def stage(source: str | Path, directory: str | Path) -> Path:
     Each file is verified. What is there already, of the same size and changed in the same second,
     is not copied again, and what was interrupted goes on; a copy takes its name when it is whole.
     Empty directories are kept and shortcuts followed. Archives (.zip, .tar, .tar.gz, …) are
-    unpacked.
+    unpacked. A source that lies in the directory already stays as it is.
 
     Args:
-        source: A path, such as one on Drive, or a link to Drive.
+        source: A path, such as one on Drive; a link to Drive; or on Kaggle the name of an attached
+            data set, or of what is in one.
         directory: On the local disk; the copy is in it, under the source's name.
 
     Returns:
@@ -107,17 +109,17 @@ def stage(source: str | Path, directory: str | Path) -> Path:
         require_mounted(source)
         try:
             kind = source.stat().st_mode
-        except FileNotFoundError as error:
-            raise UserError(
-                f"{source} is not there. On Drive, the directory My Drive is"
-                " /content/drive/My Drive; look for it in the file browser on the left."
-            ) from error
+        except FileNotFoundError:
+            source = find_data(source)  # by its name, among Kaggle's
+            kind = source.stat().st_mode
         directory.mkdir(parents=True, exist_ok=True)
-        if stat.S_ISDIR(kind):
-            return _stage_directory(source, directory / source.name)
-        if archive := ARCHIVE.fullmatch(source.name):
-            return _stage_archive(source, directory / archive[1])
-        return _stage_file(source, directory / source.name)
+        archive = None if stat.S_ISDIR(kind) else ARCHIVE.fullmatch(source.name)
+        copy = directory / (archive[1] if archive else source.name)
+        if copy.exists() and copy.samefile(source):
+            return copy  # it is here, put there by whomever
+        if archive:
+            return _stage_archive(source, copy)
+        return _stage_directory(source, copy) if stat.S_ISDIR(kind) else _stage_file(source, copy)
     except OSError as error:
         raise UserError(
             f"{source} was not staged: {explain(error)}. What is done stays: run this again, and it"

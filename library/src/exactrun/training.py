@@ -288,7 +288,8 @@ class Training:
             raise UserError(
                 f"The model has {len(now)} variables, but the checkpoint {len(then)}:\n"
                 + "\n".join(changed[:10])
-                + "\nGo on with the model of the run's beginning, or choose another checkpoint_dir."
+                + "\nGo on with the model of the run's beginning, or begin another run: choose"
+                " another run_name, or without a Run another checkpoint_dir."
             )
         for variable, array in zip(self._variables, arrays, strict=True):
             variable.assign(array)
@@ -312,7 +313,8 @@ class Training:
             raise UserError(
                 f"The run in {self._checkpoints.directory} was started with something else:\n"
                 + "\n".join(changed)
-                + "\nGo on with what it was started with, or choose another checkpoint_dir."
+                + "\nGo on with what it was started with, or begin another run: choose another"
+                " run_name, or without a Run another checkpoint_dir."
             )
         done = checkpoint.facts["epoch"] + (checkpoint.facts["batch"] > 0)
         if done > self._epochs:

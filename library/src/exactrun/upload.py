@@ -147,20 +147,17 @@ class Uploader:
             self._changed.notify_all()
             return self._wait_for([name], PATIENCE).get(name, "") if wait else ""
 
-    def flush(self, patience: float | None = None) -> dict[str, str]:
+    def flush(self) -> dict[str, str]:
         """Wait until each file is copied, or has failed once more; return what is not, and why.
 
         What was copied to a Drive that has been unmounted, or mounted anew, meanwhile is compared,
         and copied again if need be. If all is there, the directory is free for the next session.
-
-        Args:
-            patience: Seconds without a byte moved to wait for; by default two minutes.
         """
         with self._changed:
             self._doubt()
             self._begin()
             names = list(self._waiting)
-            missing = self._wait_for(names, PATIENCE if patience is None else patience)
+            missing = self._wait_for(names, PATIENCE)
         try:
             require_mounted(self.directory)
         except OSError as error:
@@ -170,9 +167,13 @@ class Uploader:
         return missing
 
     def close(self, patience: float = AT_EXIT) -> dict[str, str]:
-        """Wait shortly for what is under way, and let the directory go; return what is missing."""
-        missing = self.flush(patience)
-        with self._changed:  # no copy begins any more, as another session may lock the directory
+        """Wait shortly for what is under way, and let the directory go; return what is missing.
+
+        What was copied is not compared again, as Python begins no thread when a process ends.
+        """
+        with self._changed:
+            missing = self._wait_for(list(self._waiting), patience)
+            # No copy begins any more, as another session may lock the directory.
             self._waiting.clear()
             self._changed.notify_all()
         self._open.pop(self.directory, None)

@@ -1,4 +1,4 @@
-"""Tumours, benign or malignant (scikit-learn's Wisconsin data)."""
+"""Tumours, benign or malignant (scikit-learn's Wisconsin data), by two groups of measurements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def load_data(config: Config) -> Splits:
     from sklearn.datasets import load_breast_cancer
 
     found = load_breast_cancer()
-    pairs = found.data.astype(np.float32), found.target.astype(np.int32)
+    numbers = found.data.astype(np.float32)
+    groups = {"mean": numbers[:, :10], "worst": numbers[:, 20:]}
+    pairs = groups, found.target.astype(np.int32)
     parts = exactrun.split(pairs, seed=config.seed, stratify=True)
     return Splits(
         train=parts.train[:],

@@ -10,13 +10,9 @@ from .data import Splits
 
 def build_model(splits: Splits, config: Config) -> keras.Model:
     x, _ = splits.train
-    model = keras.Sequential(
-        [
-            keras.Input(x.shape[1:]),
-            keras.layers.BatchNormalization(),
-            keras.layers.Dense(16, activation="relu"),
-            keras.layers.Dense(1, activation="sigmoid"),
-        ]
-    )
+    inputs = {name: keras.Input(x[name].shape[1:], name=name) for name in x}
+    y = keras.layers.BatchNormalization()(keras.layers.Concatenate()([*inputs.values()]))
+    y = keras.layers.Dense(16, activation="relu")(y)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(y))
     model.compile("adam", "binary_crossentropy", metrics=["accuracy", keras.metrics.AUC()])
     return model

@@ -19,6 +19,7 @@ from .config import Config
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0 if all went well, 1 if there is something to fix."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with pages
     for stream in (sys.stdout, sys.stderr):  # a console may lack some signs, as Windows' do
         stream.reconfigure(errors="replace")
     options = vars(parser().parse_args(arguments))
@@ -51,16 +52,23 @@ def predict(files: list[Path], model: Path) -> int:
     import keras
     import numpy as np
 
+    from . import model as _  # noqa: F401, registers classes of your own that a file may name
+
     if not model.exists():
         raise UserError(
             f"There is no model {model}. Train one, python -m {__package__} train, or name its"
             " file: --model FILE"
         )
-    loaded = keras.models.load_model(model, compile=False)
     names = exactrun.load_metadata(model)["class_names"]
+    loaded = keras.models.load_model(model, compile=False)
     x = np.stack([read_input(path, loaded) for path in files])
-    for path, output in zip(files, loaded.predict(x, verbose=0), strict=True):
-        values = np.array([1 - output[0], output[0]]) if output.shape == (1,) else output
+    outputs = exactrun.class_probabilities(loaded, x) if names else loaded.predict(x, verbose=0)
+    if not isinstance(outputs, np.ndarray):
+        raise UserError(
+            f"The model has several outputs. Write in {Path(__file__).name}, in predict, what is to"
+            " be printed of them."
+        )
+    for path, values in zip(files, outputs, strict=True):
         if len(names) != values.size:
             print(f"{path}: {values.tolist()}")  # not classes, such as a price
             continue
@@ -70,29 +78,26 @@ def predict(files: list[Path], model: Path) -> int:
 
 
 def read_input(path: Path, model: Any) -> Any:
-    """Read a file as what a model takes: a text, or a picture of its size and colours."""
+    """Read a file as what a model takes: a text, or a picture as `image_directory` reads it."""
+    import exactrun
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
 
-    shape, dtype = model.input_shape, model.inputs[0].dtype
+    inputs = getattr(model, "inputs", None) or []
+    shape = tuple(inputs[0].shape) if len(inputs) == 1 else None
     try:
-        if dtype == "string":
-            return np.array(path.read_text(encoding="utf-8"), dtype=object)
-        if not (isinstance(shape, tuple) and len(shape) == 4 and shape[3] in (1, 3, 4)):
-            raise UserError(
-                f"The model takes inputs of the shape {shape}, neither texts nor pictures. Write"
-                f" in {Path(__file__).name}, in read_input, how a file becomes one."
-            )
-        with Image.open(path) as picture:
-            picture = picture.convert({1: "L", 3: "RGB", 4: "RGBA"}[shape[3]])
-            picture = picture.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)
-            return np.asarray(picture).reshape(shape[1:])
+        if shape is not None and inputs[0].dtype == "string":
+            return np.array(path.read_text(encoding="utf-8-sig"), dtype=object)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8; save it as UTF-8, or give another file.") from error
-    except UnidentifiedImageError as error:
-        raise UserError(f"{path} is no picture; give a PNG or JPEG.") from error
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}); give another file.") from error
+    if shape is None or len(shape) != 4 or None in shape[1:] or shape[3] not in (1, 3, 4):
+        raise UserError(
+            f"The model takes {f'the shape {shape}' if shape else 'several inputs'}, neither a text"
+            f" nor a picture of a fixed size. Write in {Path(__file__).name}, in read_input, how a"
+            " file becomes what it takes."
+        )
+    return exactrun.read_image(path, size=shape[1:3], channels=shape[3])
 
 
 def parser() -> argparse.ArgumentParser:
