@@ -81,9 +81,8 @@ def execute(
             if isinstance(error, KeyboardInterrupt):
                 end_tasks()
             known = isinstance(error, Failed | KeyboardInterrupt)
-            said = str(error) or STOPPED
-            verdict["failure"] = said if known else f"{type(error).__name__}: {error}"
-            verdict["cell"] = client.cell
+            told = (str(error) or STOPPED) if known else f"{type(error).__name__}: {error}"
+            verdict |= {"failure": told, "cell": client.cell}
             raise
         finally:
             done()
