@@ -36,6 +36,11 @@ RIGHT = [
         shows="as it must be",
     ),
     Case(
+        name="a handled exception, shown by sys.excepthook",
+        cells=("import sys\n" + TRY + "    sys.excepthook(*sys.exc_info())", "1"),
+        shows="ZeroDivisionError",
+    ),
+    Case(
         name="sys.exit() that is handled",
         cells=(
             "import sys\ntry:\n    sys.exit(2)\nexcept SystemExit as end:\n    print(end.code)",
@@ -91,7 +96,10 @@ RIGHT = [
     Case(name="!a | head", cells=("!seq 1000000 | head -2\n!yes | head -1", "1"), shows="2"),
     Case(
         name="a pipeline whose consumer stops early",
-        cells=("!{__import__('sys').executable} -c 'for i in range(99999): print(i)' | head -1",),
+        cells=(
+            "!{__import__('sys').executable} -c 'for i in range(99999): print(i)' | head -1",
+            "!yes | {__import__('sys').executable} -c 'input()'",
+        ),
     ),
     Case(name="a search without a find, and then true", cells=("!grep -q x /dev/null; true",)),
     Case(name="a search without a find in a pipeline", cells=("!grep x /dev/null | wc -l",)),
@@ -99,6 +107,11 @@ RIGHT = [
     Case(
         name="a pipeline that may fail",
         cells=("!cat none | tail -1 || true", "!(cat none || true) | tail -1"),
+    ),
+    Case(
+        name="a command whose errors are thrown away",
+        cells=("!none-such 2>/dev/null | tail -1; cat none > /dev/null 2>&1; echo on",),
+        shows="on",
     ),
     Case(name="a status that is asked for", cells=("!cat none; echo status $?",), shows="status 1"),
     Case(
@@ -156,6 +169,24 @@ RIGHT = [
         ),
     ),
     Case(
+        name="a child process that another way has killed",
+        cells=(
+            "import os, signal, subprocess\n"
+            "one, two = (subprocess.Popen('sleep 600', shell=True, start_new_session=True)"
+            " for _ in range(2))",
+            "os.killpg(one.pid, signal.SIGKILL)\n!kill -9 {two.pid}",
+        ),
+    ),
+    Case(
+        name="a child process whose status is an answer",
+        cells=(
+            "import subprocess\n"
+            "found = subprocess.Popen(['grep', 'x', '/dev/null'], stdout=subprocess.PIPE)\n"
+            "print(found.stdout.read())",
+            "subprocess.Popen('test -f none', shell=True)",
+        ),
+    ),
+    Case(
         name="multiprocessing.Process that is asked, or ended",
         cells=(
             "import multiprocessing, sys, time\nforked = multiprocessing.get_context('fork')\n"
@@ -186,6 +217,25 @@ RIGHT = [
             "futures = [pool.submit(math.sqrt, n) for n in (4, -1)]\nwait(futures)",
             "for future in as_completed(futures):\n    print(future.exception())\n"
             "pool.submit(math.sqrt, -1).add_done_callback(lambda done: print(done.exception()))",
+        ),
+    ),
+    Case(
+        name="the first error of a pool's results is handled",
+        cells=(
+            "import math\nfrom concurrent.futures import ThreadPoolExecutor\n"
+            "with ThreadPoolExecutor(1) as pool:\n    results = pool.map(math.sqrt, [4, -1, -9])",
+            "try:\n    print(list(results))\nexcept ValueError:\n    print('as it must')",
+        ),
+        shows="as it must",
+    ),
+    Case(
+        name="results of multiprocessing that failed and were asked",
+        cells=(
+            "import math\nfrom multiprocessing.pool import ThreadPool\nerrors = []\n"
+            "with ThreadPool(2) as pool:\n"
+            "    told = pool.apply_async(math.sqrt, (-1,), error_callback=errors.append)\n"
+            "    asked = pool.map_async(math.sqrt, [4, -1])\n    told.wait()\n    asked.wait()",
+            "assert errors and not asked.successful()",
         ),
     ),
     Case(

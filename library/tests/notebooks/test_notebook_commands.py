@@ -109,6 +109,7 @@ def test_killed_itself_it_leaves_no_process_a_notebook_that_can_be_read_and_no_o
         time.sleep(0.1)
     executed = (tmp_path / "out/case.ipynb").read_text(encoding="utf-8")
     assert f"child {child}" in json.dumps(json.loads(executed))
+    assert json.loads(executed)["metadata"]["exactrun"] == {"passed": False}
     assert not (tmp_path / "out/case.html").exists()
 
 

@@ -66,6 +66,14 @@ def test_mathematics_becomes_mathml(tmp_path: Path) -> None:
     assert page.select("math")[0]["title"] == "x_i < 1"
 
 
+def test_mathematics_that_docutils_lacks_becomes_mathml_too(tmp_path: Path) -> None:
+    pytest.importorskip("docutils")
+    text = r"$\frac12 + \tfrac 1n$ and $\big( x \big) \bigg| \bigl[ y \bigr]$"
+    page = written(tmp_path, new_markdown_cell(text))
+    assert [part.get_text() for part in page.select("mfrac > *")] == ["1", "2", "1", "n"]
+    assert [each.get_text() for each in page.select("math")][1:] == ["(x)|[y]"]
+
+
 @pytest.mark.parametrize("source", ["\\unknown{x}", "{" * 5_000, "x" * 3_000])
 def test_mathematics_that_is_not_known_is_shown_as_written(source: str, tmp_path: Path) -> None:
     page = written(tmp_path, new_markdown_cell(f"$$ {source} $$"))

@@ -47,6 +47,18 @@ def test_what_is_too_long_is_named_in_its_place(kind: str, tmp_path: Path) -> No
     assert (tmp_path / "page.html").stat().st_size < 2_500_000
 
 
+def test_a_long_table_with_a_longer_style_sheet_is_cut_between_its_tags(tmp_path: Path) -> None:
+    numbers = range(10_000)
+    sheet = "".join(f"#T_row{n} {{ color: red }}\n" for n in numbers)
+    rows = "".join(f'<tr><td id="T_row{n}">{n}</td></tr>' for n in numbers)
+    page = written(tmp_path, output(f"<style>{sheet}</style><table>{rows}</table>"))
+    cells = [cell.get_text() for cell in page.select("article td")]
+    assert cells == [str(n) for n in range(len(cells))]
+    assert len(cells) > 3_000
+    assert page.select(".output_html")[0].get_text().strip().startswith("0")  # no half of a tag
+    assert [note.get_text()[:24] for note in page.select(".note")] == ["The rest of this output,"]
+
+
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     page = written(tmp_path, LONG["outputs"])
     notes = [note.get_text() for note in page.select(".note")]

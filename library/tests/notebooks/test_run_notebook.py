@@ -305,6 +305,18 @@ def test_an_exception_that_the_engine_does_not_know_leaves_no_page_that_says_pas
     assert "a fault of our own" in page
 
 
+def test_ctrl_c_before_the_first_cell_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine._StrictClient, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="not finished: stopped by Ctrl-C\nUp to there"):
+        run_notebook(notebook_of(tmp_path, "1"), output=tmp_path / "out")
+    assert "stopped by Ctrl-C" in (tmp_path / "out/small.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.thorough
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_a_disk_that_is_full_leaves_no_half_written_file(tmp_path: Path) -> None:

@@ -60,6 +60,13 @@ def run(command: str) -> tuple[str, int]:
         ("sleep 0 & wait; echo on", "on\n"),
         ("trap 'echo bye' EXIT; echo on", "on\nbye\n"),
         ("echo 'a|b;c' | cut -d'|' -f1", "a\n"),
+        ("n=$(grep x /dev/null); echo ${n:-none}", "none\n"),
+        ("LANG=C grep x /dev/null; echo on", "on\n"),
+        ("nvidia-none 2>/dev/null | cat; echo on", "on\n"),
+        ("ls -Z none >/dev/null 2>&1; false &> /dev/null; echo on", "on\n"),
+        ("/bin/grep x /dev/null; echo on", "on\n"),
+        ("ln -s a b; ln -s a b; echo on", "on\n"),
+        ("python3 -c 'import sys; print(1); sys.exit(1)' | grep -m1 1", "1\n"),
         ("cat <<END | tr a b\naaa\nEND", "bbb\n"),
         ("echo a  # b; false\necho c", "a\nc\n"),
         ("for i in 1 2; do\n  echo $i\ndone", "1\n2\n"),
@@ -83,6 +90,8 @@ def test_a_line_that_is_right_is_no_fault(command: str, printed: str) -> None:
         ("false\necho on", "on\n", "`false` ended with exit status 1"),
         ("for i in 1 2; do false; done; echo on", "on\n", "`false` ended"),
         ("cat none | tail -1; echo on", "on\n", "`cat none` ended with exit status 1"),
+        ("mkdir -p b && cd b && cat none | tail -1", "", "`cat none` ended with exit status 1"),
+        ("n=$(cat none); echo on", "on\n", "`n=$(cat none)` ended with exit status 1"),
     ],
 )
 def test_a_part_that_failed_is_told(command: str, printed: str, fault: str) -> None:

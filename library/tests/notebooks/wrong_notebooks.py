@@ -161,6 +161,15 @@ WRONG = [
         fault="ValueError",
     ),
     Case(
+        name="a result of multiprocessing that nobody asks",
+        cells=(
+            "import math, multiprocessing\npool = multiprocessing.get_context('fork').Pool(1)\n"
+            "pool.apply_async(math.sqrt, (-1,))\npool.close()\npool.join()",
+            "1",
+        ),
+        fault="a pool's future died of ValueError: (math|expected)",
+    ),
+    Case(
         name="a thread that fails after the last cell",
         cells=(LATE + "threading.Thread(target=load, name='loader').start()",),
         fault="thread loader died of OSError: late",

@@ -16,6 +16,7 @@ from ..console import show_what_it_can
 from ..errors import INSTALL_NOTEBOOKS, UserError
 from ..files import explain
 from . import Limits
+from .stopping import STOPPED
 
 Command = Callable[[argparse.Namespace], bool]
 
@@ -144,7 +145,7 @@ def _told(command: Command, *, trouble: int = 1) -> Callable[[argparse.Namespace
             where = f"{error.filename}: " if error.filename else ""
             print(f"{where}{explain(error)}. Put that right, and run this again.", file=sys.stderr)
         except (UserError, KeyboardInterrupt) as error:
-            print(str(error) or "stopped by Ctrl-C", file=sys.stderr)
+            print(str(error) or STOPPED, file=sys.stderr)
         return trouble
 
     return told

@@ -32,6 +32,7 @@ from .kernels import WATCH, end, end_tasks, in_words, kernel_fault, started, tol
 from .outputs import Outputs
 from .processes import MARK, end_all, guarded, memory_of, processes_of
 from .progress import LINE_LIMIT, Progress, cells, shorten
+from .stopping import STOPPED
 
 TAKE = "__import__('IPython').get_ipython().exactrun_take(end={end})"
 LAST_WAIT = 3.0
@@ -80,8 +81,8 @@ def execute(
             if isinstance(error, KeyboardInterrupt):
                 end_tasks()
             known = isinstance(error, Failed | KeyboardInterrupt)
-            verdict["failure"] = str(error) if known else f"{type(error).__name__}: {error}"
-            verdict["cell"] = client.cell
+            told = (str(error) or STOPPED) if known else f"{type(error).__name__}: {error}"
+            verdict |= {"failure": told, "cell": client.cell}
             raise
         finally:
             done()
@@ -168,7 +169,7 @@ class _StrictClient(PapermillNotebookClient):
         self, error: Failed | KeyboardInterrupt, cell: nbformat.NotebookNode, index: int, place: str
     ) -> None:
         self.nb_man.cell_exception(cell, index)
-        reason = str(error) or "stopped by Ctrl-C"
+        reason = str(error) or STOPPED
         cause = error.__cause__
         told = isinstance(cause, CellExecutionError) and cause.ename != "SystemExit"
         if not told or "error" not in [each.output_type for each in cell.outputs]:

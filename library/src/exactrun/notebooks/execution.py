@@ -27,7 +27,7 @@ from .files import load_notebook
 from .kernels import kernel_fault
 from .parameters import check_parameters
 from .record import read_record
-from .stopping import sigterm_as_interrupt
+from .stopping import STOPPED, sigterm_as_interrupt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +184,7 @@ def run_notebook(
             raise NotebookFailed(message, executed()) from failure
         except KeyboardInterrupt as stop:
             there = f"\nUp to there: {page}" if written else ""
-            message = f"{notebook} was not finished: {stop or 'stopped by Ctrl-C'}{there}"
+            message = f"{notebook} was not finished: {str(stop) or STOPPED}{there}"
             raise KeyboardInterrupt(message) from stop
         if problems:
             message = f"{notebook} ran to its end, but {'; '.join(problems)}\nReport: {page}"

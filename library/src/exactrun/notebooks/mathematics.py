@@ -55,6 +55,9 @@ def mathml(source: str, *, display: bool) -> str | None:
         from docutils.utils.math.latex2mathml import tex2mathml
     except ImportError:
         return None
+    # docutils wants braces, and knows no size of a fence but that of one that opens or closes.
+    source = re.sub(r"(\\[dt]?frac) ?(\d) ?(\w)", r"\1{\2}{\3}", source)
+    source = re.sub(r"(\\[Bb]igg?)(?![A-Za-z])", r"\1l", source)
     source = re.sub(rf"{ALIGNED}|\\(?:label|tag)\{{[^}}]*\}}|\\(?:nonumber|notag)\b", "", source)
     try:
         found = tex2mathml(source.strip(), as_block=display)

@@ -44,6 +44,7 @@ MARKUP_BUDGET = 1_000_000
 RAW_BUDGET = 30_000_000
 """Characters of all HTML, texts and code, which take time, and of all else, which takes memory."""
 
+_SHEET = re.compile(r"<style\b[^<]*+</style\s*>", re.I)
 _PICTURE_DATA = re.compile(r"data:[\w/+.;,=-]{1,60}base64,[A-Za-z0-9+/=]{500,}")
 
 
@@ -178,9 +179,14 @@ class Selection:
     def _marked_up(self, form: str, value: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
         notes = []
         markup = len(_PICTURE_DATA.sub("", value))
+        if form == "text/html" and markup > MARKUP_LIMIT:
+            value = _SHEET.sub("", value)  # cut in its midst, nothing of a table would be shown
+            markup = len(_PICTURE_DATA.sub("", value))
         most = MARKUP_LIMIT if form == "text/html" else SOURCE_LIMIT
         if markup > most or len(value) > PICTURE_LIMIT:
             limit = most if len(value) - markup < most else 0
+            if form == "text/html":  # not in the midst of a tag
+                limit = value.rfind(">", 0, limit) + 1
             rest = f"The rest of this output, {_size(value[limit:])}, {self._left_out()}"
             notes = [self._note(rest)]
             value = value[:limit]

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPPED = "stopped by Ctrl-C"
+"""What is said of a KeyboardInterrupt that says nothing itself."""
+
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:

@@ -14,9 +14,11 @@ import os
 import subprocess
 import sys
 import threading
+from multiprocessing import pool as process_pools
 from multiprocessing import process as processes
 from typing import Any
 
+from .commands import is_answer
 from .noted import (
     after,
     before,
@@ -29,8 +31,8 @@ from .noted import (
     through_notebook,
 )
 
-ENDED_BY_SOMEBODY = (-1, -2, -13, -15)
-"""Signals that are no failure: hang-up, Ctrl-C, a pipe that nobody reads, terminate."""
+ENDED_BY_SOMEBODY = (-1, -2, -9, -13, -15)
+"""Signals that are no failure: hang-up, Ctrl-C, kill, a pipe that nobody reads, terminate."""
 
 failed_futures: list[list[str]] = []
 """Of each future of a pool that failed, how; emptied when somebody asks."""
@@ -82,18 +84,26 @@ def logged(record: logging.LogRecord) -> bool:
 
 
 def submitted(pool: Any, future: Any) -> None:
-    """Watch a future that the notebook's own code gave to a pool."""
-    if begun_by_notebook():
+    """Watch a future, or a pool's result, that the notebook's own code asked a pool for."""
+    if begun_by_notebook() and not getattr(future, "_error_callback", None):
         future.exactrun = []
-        if future.done() and future._exception:  # it was faster
-            failed(future, None)
+        failed(future, None)  # it may have been faster
 
 
 def failed(future: Any, _: Any) -> None:
-    """Note a future that failed."""
-    if getattr(future, "exactrun", None) is not None:
-        future.exactrun[:] = [f"a pool's future died of {named(future._exception)}"]
+    """Note a future that has failed."""
+    if getattr(future, "exactrun", None) == [] and (error := error_of(future)):
+        future.exactrun[:] = [f"a pool's future died of {named(error)}"]
         failed_futures.append(future.exactrun)
+
+
+def error_of(future: Any) -> BaseException | None:
+    """Return the exception of a future that has failed, without asking it."""
+    if isinstance(future, pools.Future):
+        return future._exception
+    failed = future.ready() and not future._success
+    error: BaseException | None = future._value if failed else None
+    return error
 
 
 def asked(future: Any) -> None:
@@ -119,7 +129,8 @@ def unasked_futures() -> list[str]:
 def started(child: Any, _: Any) -> None:
     """Watch a child process of the notebook's own code."""
     if begun_by_notebook():
-        children[child.pid] = repr(child.args)[:200]
+        single = isinstance(child.args, str | bytes | os.PathLike)
+        children[child.pid] = " ".join(map(str, [child.args] if single else child.args))
 
 
 def reaped(child: Any, _: Any) -> None:
@@ -168,7 +179,10 @@ def ended_with(pid: int) -> int | None:
 
 def statuses() -> list[tuple[str, int | None]]:
     """Return how the children ended that nobody asked; None of one that runs."""
-    found = [(what, ended_with(pid)) for pid, what in children.items()]
+    found = list[tuple[str, int | None]]()
+    for pid, command in children.items():
+        status = ended_with(pid)
+        found.append((f"`{command[:200]}`", 0 if status and is_answer(status, command) else status))
     for worker in workers:
         status = worker._popen.returncode  # who joins it, has it asked
         found.append((worker.name, ended_with(worker.pid) if status is None else status))
@@ -204,8 +218,15 @@ def watch(shell: Any) -> None:
     for pool in (pools.ThreadPoolExecutor, pools.ProcessPoolExecutor):
         after(pool, "submit", submitted)
     after(pools.Future, "set_exception", failed)
-    for name in ("result", "exception", "add_done_callback"):
+    # `cancel` is what `map` calls for the rest of its futures, once whoever took one got its error.
+    for name in ("result", "exception", "add_done_callback", "cancel"):
         before(pools.Future, name, asked)
+    for name in ("apply_async", "map_async", "starmap_async"):
+        after(process_pools.Pool, name, submitted)
+    for kind in (process_pools.AsyncResult, process_pools.MapResult):
+        after(kind, "_set", failed)
+    for name in ("get", "successful"):
+        before(process_pools.AsyncResult, name, asked)
     after(subprocess.Popen, "__init__", started)
     after(subprocess.Popen, "_handle_exitstatus", reaped)
     for name in ("poll", "wait", "communicate", "send_signal"):

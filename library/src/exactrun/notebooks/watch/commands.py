@@ -50,11 +50,18 @@ CONDITION = re.compile(r"\b(if|while|until)\b|(^|\s)! ")
 ANSWERS = {
     *("grep", "egrep", "fgrep", "zgrep", "rg", "diff", "cmp", "test", "[", "[[", "((", "let"),
     *("expr", "read", "which", "command", "type", "hash", "find", "du", "ls", "pgrep", "pidof"),
-    *("pkill", "killall", "kill", "mkdir", "rmdir", "rm", "unlink", "umount", "timeout"),
+    *("pkill", "killall", "kill", "mkdir", "rmdir", "rm", "ln", "unlink", "umount", "timeout"),
+    *("dpkg", "getent", "id", "lsof", "nc", "ping", "yes"),
 }
 """Commands that by a low status give an answer, such as `none`, or that all is as it should be."""
 
-STOPS_EARLY = re.compile(r"\|\s*(head|grep\s+-\w*[qm]|sed|awk|less|more|read)\b")
+ASSIGNED = re.compile(r"(\w+=(\$\(\s*|`\s*|\S*\s+))*")
+"""What stands before a command: `n=$(` where its output is assigned, `LANG=C ` for it alone."""
+
+UNHEARD = re.compile(r"(2|&)>\s*/dev/null|>\s*/dev/null\s+2>&1")
+"""Whoever throws a command's errors away knows that it may fail."""
+
+STOPS_EARLY = re.compile(r"\|\s*(head|grep\s+-\w*[qm]\w*|sed|awk|less|more|read)\b")
 SIGPIPE, NOT_FOUND, TIMED_OUT = 141, 127, 124
 
 run, calls = interactiveshell.system, subprocess.call
@@ -64,8 +71,10 @@ jobs: list[tuple[Any, Any]] = []
 
 def is_answer(status: int, command: str) -> bool:
     """Tell whether a part's status is none of a failure."""
+    command = ASSIGNED.sub("", command, count=1)
     word = (command.split() or [""])[0].removeprefix("((") or "(("
-    return status == SIGPIPE or (status in (1, 2, TIMED_OUT) and word in ANSWERS)
+    answers = status in (1, 2, TIMED_OUT) and os.path.basename(word) in ANSWERS
+    return status == SIGPIPE or answers or UNHEARD.search(command) is not None
 
 
 def fault_of(command: str, notes: list[str]) -> str:
@@ -87,11 +96,13 @@ def fault_of(command: str, notes: list[str]) -> str:
         found = [int(each) for each in note[2:].split()]
         known = parts if len(parts) == len(found) else []
         for number, status in enumerate(found[:-1]):
-            of_it = [known[number].split(";")[-1]] if known else re.split(r"[|;&]+", command)
+            of_it = [*re.split(r"[|;&]+", command), command]
+            if known:
+                of_it = [re.split(r";|&&|\n", known[number])[-1].strip()]
             meant = any(is_answer(status, each) for each in of_it) or CONDITION.search(command)
             broken = STOPS_EARLY.search(command) and status < NOT_FOUND - 1
             if status and not (meant or broken):
-                what = f"`{of_it[0].strip()}`" if known else f"command {number + 1} of a pipeline"
+                what = f"`{of_it[0]}`" if known else f"command {number + 1} of a pipeline"
                 return f"{what} ended with exit status {status}"
     return ""
 

@@ -31,7 +31,8 @@ breaks = sys.breakpointhook
 def is_swallowed() -> bool:
     """Tell whether who has an exception shown is IPython or a widget, and not the notebook."""
     frame: FrameType | None = sys._getframe(2)
-    while frame and frame.f_code.co_name.startswith(("show", "_show")) and not own(frame.f_code):
+    showing = ("show", "_show", "excepthook")
+    while frame and frame.f_code.co_name.startswith(showing) and not own(frame.f_code):
         frame = frame.f_back
     package = frame.f_globals.get("__name__", "").partition(".")[0] if frame else ""
     return frame is not None and package in SWALLOWING and frame.f_code.co_name not in RUNNING
