@@ -147,7 +147,7 @@ def fit(
             }
         devices.require_identical(whole)
         with devices.faults_told():
-            build(model, batches.specs(), "x")
+            build(model, batches.specs(), "x", "train_step")
             check_batch_size(batches, devices.replicas)
             check_trainable(model)
             check_values(model, batches, "x")

@@ -173,7 +173,7 @@ class Training:
                 checked = 0
             self._add(measured)
             if self._callbacks.wants_logs or self._diverged:
-                self._logs = self._results()
+                self._logs = self._train.logs(self._sums, self._last)
             callbacks.on_train_batch_end(self._batch - 1, self._logs)
             if self._batch == per_epoch or self._model.stop_training:
                 self._end_epoch()
@@ -208,13 +208,9 @@ class Training:
                 self._diverged = True
             self._sums = self._sums + increments
 
-    def _results(self) -> dict[str, Any]:
-        own = dict(zip(self._train.names, self._last.tolist(), strict=True))
-        return own or self._meter.results(self._sums)
-
     def _end_epoch(self) -> None:
         """Validate, and tell the callbacks."""
-        callbacks, logs = self._callbacks.all, self._results()
+        callbacks, logs = self._callbacks.all, self._train.logs(self._sums, self._last)
         if self._validate is not None:
             callbacks.on_test_begin()
             found = self._validate()
