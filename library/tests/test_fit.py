@@ -386,6 +386,37 @@ def test_on_a_gpu_in_mixed_precision_and_xla_it_goes_on_exactly(tmp_path: Path) 
     assert_equal(resumed.model, unbroken.model)
 
 
+class Fails(Rows):
+    """Has one bad example among so many that it is not looked at before."""
+
+    def __init__(self, bad: Any) -> None:
+        self.bad = bad
+
+    def __len__(self) -> int:
+        return 300
+
+    def __getitem__(self, index: int) -> Any:
+        return self.bad() if index == 101 else super().__getitem__(index % len(X))
+
+
+def truncated() -> Any:
+    raise OSError("photo.jpg is truncated")
+
+
+def test_an_example_that_can_not_be_read_in_the_middle_is_named(tmp_path: Path) -> None:
+    said = "Example 101 of {} can't be read: OSError: photo.jpg is truncated.*leave it out"
+    with pytest.raises(exactrun.UserError, match=said.format("x")):
+        fit(model(), tmp_path / "x", Fails(truncated))
+    with pytest.raises(exactrun.UserError, match=said.format("validation_data")):
+        fit(model(), tmp_path / "validation", X, Y, validation_data=Fails(truncated))
+    with pytest.raises(exactrun.UserError, match=said.format("x")):
+        exactrun.evaluate(model(), Fails(truncated))
+    # Mended, the run goes on.
+    assert fit(model(), tmp_path / "x", Fails(lambda: (X[0], Y[0])), epochs=1).finished
+    with pytest.raises(exactrun.UserError, match="the data hold what is no number"):
+        fit(model(), tmp_path / "nan", Fails(lambda: (X[0], Y[0] * np.nan)))
+
+
 def test_only_arrays_in_memory_become_tensors(tmp_path: Path) -> None:
     from exactrun.batches import ExampleBatches
     from exactrun.sources import as_examples

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from .batches import Data, DatasetBatches, EvaluationBatches, ExampleBatches
-from .data_checks import check_values, misfits_told, part_names
+from .data_checks import check_values, misfits_told, part_names, reading_told
 from .distribution import Devices
 from .errors import UserError
 from .steps import Loop, overridden
@@ -190,4 +190,9 @@ def check_evaluation(
         except StopIteration:
             raise UserError(f"{part} is empty: there is nothing to measure.") from None
         loop.trace(batches.stream(devices))
-    return lambda: loop.evaluate(batches)
+
+    def measure() -> dict[str, Any]:
+        with reading_told(batches, part):
+            return loop.evaluate(batches)
+
+    return measure

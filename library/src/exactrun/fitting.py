@@ -18,7 +18,7 @@ from .checks import (
     check_settings,
     check_trainable,
 )
-from .data_checks import check_values, misfits_told
+from .data_checks import check_values, misfits_told, reading_told
 from .distribution import Devices
 from .errors import UserError
 from .identity import (
@@ -175,7 +175,8 @@ def fit(
             verbose=verbose,
         )
         try:
-            return training.run(told, max_time_secs=max_time_secs)
+            with reading_told(batches, "x"):
+                return training.run(told, max_time_secs=max_time_secs)
         finally:
             remember_learning_rates(model)
 

@@ -18,8 +18,10 @@ from .checkpoints import Checkpoint, Checkpoints
 from .console import say
 from .distribution import Devices, State
 from .errors import UserError
+from .examples import root_of
 from .files import require_space
 from .identity import differences, optimizers_of
+from .sources import ArrayExamples
 from .steps import MOST_STEPS_PER_CALL, Loop, check_metrics
 from .stopping import Stopping
 
@@ -322,8 +324,13 @@ class Training:
             say("This session differs from the last one, so digits may, too:\n" + "\n".join(told))
 
     def _divergence(self, name: str, loss: float) -> UserError:
+        examples = self._batches.examples
+        if examples is None or not isinstance(root_of(examples), ArrayExamples):
+            cause = "the data hold what is no number (not all was looked at), or the training"
+        else:
+            cause = "the training"
         return UserError(
-            f"The {name} is {loss} at step {self._step}, in epoch {self._epoch + 1}: the training"
+            f"The {name} is {loss} at step {self._step}, in epoch {self._epoch + 1}: {cause}"
             " has diverged. The newest checkpoint is from before and stays. Start another"
             " checkpoint_dir with a smaller learning rate, with clipnorm=1.0 in the optimizer, or"
             " with float32 instead of a mixed precision."
