@@ -46,15 +46,11 @@ def describe_model(model: keras.Model) -> dict[str, Any]:
         "attributes": _attributes(model, {}),
     }
     if found["config"] is None or any(_is_own(type(layer)) for layer in layers):
-        configs = [(layer, _config(layer)) for layer in layers[1:]]
-        found["layers"] = [
-            {"class": _name(type(layer)), "config": config, "attributes": _attributes(layer, config)}
-            for layer, config in configs
-        ]
+        found["layers"] = [describe(layer) for layer in layers[1:]]
     parts = [part for layer in layers for part in vars(layer).values() if isinstance(part, PARTS)]
     if own := [describe(part) for part in parts if _is_own(type(part))]:
         found["parts"] = own
-    codes = {_name(c): _class_code(c) for layer in layers for c in _own_classes(type(layer))}
+    codes = {_name(c): _class_code(c) for c in _own_classes(type(model))}
     lambdas = [layer for layer in layers if isinstance(layer, keras.layers.Lambda)]
     codes |= {f"lambda {i}": describe(layer.function) for i, layer in enumerate(lambdas)}
     if codes:
@@ -122,7 +118,7 @@ def describe(value: Any) -> Any:
         else:
             content = np.ascontiguousarray(array).tobytes()
         return {"shape": list(array.shape), "sha256": digest(content)}
-    if type(value).__repr__ is not object.__repr__:
+    if type(value).__repr__ is not object.__repr__:  # type: ignore[comparison-overlap]
         return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
     return {"class": _name(type(value))} | _own_parts(value, {})
 

@@ -177,7 +177,9 @@ def write_shards(
     """
     place = Path(directory)
     if isinstance(shard_bytes, bool) or not isinstance(shard_bytes, int) or shard_bytes < 1:
-        raise UserError(f"shard_bytes={shard_bytes!r}: it must be a whole number, such as 64 << 20.")
+        raise UserError(
+            f"shard_bytes={shard_bytes!r}: it must be a whole number, such as 64 << 20."
+        )
     try:
         writer = _Writer(examples, place)
         if not writer.finished:
