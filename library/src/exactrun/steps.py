@@ -210,8 +210,10 @@ class Loop:
     def _step(self, data: Data) -> tf.Tensor:
         model, given = self._model, keras.utils.pack_x_y_sample_weight(*data)
         self.meter.clear()
-        with _results_noted(model.metrics) as noted:
-            logs = model.train_step(given) if self._training else model.test_step(given)
+        step = "train_step" if self._training else "test_step"
+        # Keras' own are traced on several devices, in a thread for each.
+        with _results_noted(model.metrics if overridden(model, step) else []) as noted:
+            logs = getattr(model, step)(given)
         found = self.meter.read()
         logs = logs if isinstance(logs, dict) else {"loss": logs}
         if set(logs) != set(model.get_metrics_result()):
