@@ -74,7 +74,10 @@ def fit(strategy: Any, settings: dict[str, Any]) -> dict[str, Any]:
     )
     weights = [np.asarray(w.numpy(), np.float32) for w in case.model.weights]
     everything = [v.numpy() for v in [*case.model.variables, *case.model.optimizer.variables]]
+    seeds = [v.value for v in case.model.variables if v.name == "seed_generator_state"]
+    copies = [strategy.experimental_local_results(value) for value in seeds]
     return {
+        "seeds": [[copy.numpy().tolist() for copy in of_one] for of_one in copies],
         "history": history.history,
         "resumed_from": history.resumed_from,
         "weights": np.concatenate([w.ravel() for w in weights]).tolist(),

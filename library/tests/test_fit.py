@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import BATCH, TARGET, Sampling, X, make
+from cases import BATCH, TARGET, Case, Sampling, X, make
+from reference import SEED, batches_of
 from test_callbacks import InterruptAt
 
 import exactrun
@@ -290,6 +291,74 @@ def test_a_generator_of_tensorflow_whose_state_is_a_variable_goes_on_exactly(
     assert_equal(resumed, unbroken)
 
 
+class Autoencoder(keras.Model):
+    """Without a `call`, as Keras' own examples of autoencoders and GANs are written."""
+
+    def __init__(self, result: type[keras.metrics.Metric] = keras.metrics.Mean) -> None:
+        super().__init__()
+        self.encoder, self.decoder = keras.layers.Dense(2), keras.layers.Dense(6)
+        self.seeds = keras.random.SeedGenerator(3)
+        self.total = result(name="total_loss")
+
+    @property
+    def metrics(self) -> list[Any]:
+        return [self.total]
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        with tf.GradientTape() as tape:
+            code = self.encoder(data)
+            code += 0.1 * keras.random.normal(tf.shape(code), seed=self.seeds)
+            # Over an axis by its number: inputs in a tuple would give another loss.
+            loss = tf.reduce_sum(tf.reduce_mean((self.decoder(code) - data) ** 2, axis=1))
+        weights = self.trainable_weights
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        self.total.update_state(loss)
+        return {"loss": self.total.result(), "rows": tf.shape(data)[0]}
+
+
+def autoencoder(kind: type[Autoencoder] = Autoencoder, **options: Any) -> Autoencoder:
+    keras.utils.set_random_seed(0)
+    built = kind(**options)
+    built.compile(optimizer=keras.optimizers.Adam(0.01))
+    return built
+
+
+@pytest.mark.thorough
+def test_a_model_without_a_call_learns_as_under_keras_and_goes_on_exactly(tmp_path: Path) -> None:
+    theirs, unbroken, resumed = (autoencoder() for _ in range(3))
+    fed = batches_of(Case(theirs, X), 3)
+    expected = theirs.fit(fed.map(lambda x: x), steps_per_epoch=4, epochs=3, verbose=0)
+    found = fit(unbroken, tmp_path / "unbroken", X, seed=SEED)
+    assert found.history["loss"] == pytest.approx(expected.history["loss"], rel=1e-5)
+    assert found.history["rows"] == expected.history["rows"] == [BATCH] * 3
+    for a, b in zip(weights(unbroken), weights(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    with pytest.raises(KeyboardInterrupt):
+        fit(autoencoder(), tmp_path / "resumed", X, seed=SEED, callbacks=[InterruptAt(6)])
+    assert fit(resumed, tmp_path / "resumed", X, seed=SEED).history == found.history
+    assert_equal(resumed, unbroken)
+
+
+def test_a_loss_that_only_the_train_step_knows_is_learned_by(tmp_path: Path) -> None:
+    class Calling(Autoencoder):
+        def call(self, x: Any) -> Any:
+            return self.decoder(self.encoder(x))
+
+    built, called = autoencoder(), autoencoder(kind=Calling)
+    expected = fit(built, tmp_path / "without", X)
+    assert fit(called, tmp_path / "with", X).history == expected.history
+    assert_equal(called, built)
+
+
+def test_without_a_call_no_metric_of_ones_own_can_be_tried(tmp_path: Path) -> None:
+    class Largest(keras.metrics.Mean):
+        pass
+
+    with pytest.raises(exactrun.UserError, match="The metrics total_loss can't be used"):
+        fit(autoencoder(result=Largest), tmp_path / "run", X)
+    assert not (tmp_path / "run").exists()
+
+
 def test_evaluate_takes_a_data_set_and_gives_keras_numbers(tmp_path: Path) -> None:
     case = make("classes")
     data = tf.data.Dataset.from_tensor_slices(case.data).batch(BATCH)
@@ -319,6 +388,37 @@ def test_on_a_gpu_in_mixed_precision_and_xla_it_goes_on_exactly(tmp_path: Path) 
         fit(interrupted.model, tmp_path / "run", *interrupted.data, callbacks=[InterruptAt(6)])
     fit(resumed.model, tmp_path / "run", *resumed.data)
     assert_equal(resumed.model, unbroken.model)
+
+
+class Fails(Rows):
+    """Has one bad example among so many that it is not looked at before."""
+
+    def __init__(self, bad: Any) -> None:
+        self.bad = bad
+
+    def __len__(self) -> int:
+        return 300
+
+    def __getitem__(self, index: int) -> Any:
+        return self.bad() if index == 101 else super().__getitem__(index % len(X))
+
+
+def truncated() -> Any:
+    raise OSError("photo.jpg is truncated")
+
+
+def test_an_example_that_can_not_be_read_in_the_middle_is_named(tmp_path: Path) -> None:
+    said = "Example 101 of {} can't be read: OSError: photo.jpg is truncated.*leave it out"
+    with pytest.raises(exactrun.UserError, match=said.format("x")):
+        fit(model(), tmp_path / "x", Fails(truncated))
+    with pytest.raises(exactrun.UserError, match=said.format("validation_data")):
+        fit(model(), tmp_path / "validation", X, Y, validation_data=Fails(truncated))
+    with pytest.raises(exactrun.UserError, match=said.format("x")):
+        exactrun.evaluate(model(), Fails(truncated))
+    # Mended, the run goes on.
+    assert fit(model(), tmp_path / "x", Fails(lambda: (X[0], Y[0])), epochs=1).finished
+    with pytest.raises(exactrun.UserError, match="the data hold what is no number"):
+        fit(model(), tmp_path / "nan", Fails(lambda: (X[0], Y[0] * np.nan)))
 
 
 def test_only_arrays_in_memory_become_tensors(tmp_path: Path) -> None:

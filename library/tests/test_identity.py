@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -9,11 +10,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from cases import BATCH, CASES, X, make
 from keras import layers
 
@@ -223,6 +226,133 @@ def test_functions_are_told_apart_by_what_they_do() -> None:
     scope: dict[str, Any] = {"__name__": "a_notebook"}
     exec("\n\n\ndef double(x):\n    'Another docstring, on other lines.'\n    return x * 2", scope)
     assert describe(double)["code"] == describe(scope["double"])["code"]
+
+
+class Weighted(keras.losses.Loss):
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self._weight = weight
+
+    def call(self, y: Any, predicted: Any) -> Any:
+        return self._weight * keras.ops.mean((y - predicted) ** 2, axis=-1)
+
+
+class Callable_:
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def __call__(self, y: Any, predicted: Any) -> Any:
+        return self.weight * keras.ops.mean((y - predicted) ** 2, axis=-1)
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def __call__(self, step: Any) -> Any:
+        return self.rate / (1.0 + keras.ops.cast(step, "float32"))
+
+
+class Sparse(keras.regularizers.Regularizer):
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def __call__(self, kernel: Any) -> Any:
+        return self.strength * keras.ops.sum(keras.ops.abs(kernel))
+
+
+class Table(layers.Layer):
+    def __init__(self, table: np.ndarray) -> None:  # Keras can't tell it
+        super().__init__()
+        self.table = table
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.sum(x * self.table, axis=-1, keepdims=True)
+
+
+class Times(keras.Model):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor, self.last = factor, layers.Dense(1)
+
+    def call(self, x: Any) -> Any:
+        return self.factor * self.last(x)
+
+
+def times(factor: float) -> keras.Model:
+    model = Times(factor)
+    model.compile("sgd", "mse")
+    model(X)
+    return model
+
+
+def scheduled(rate: float) -> keras.Model:
+    model = model_with()
+    model.compile(keras.optimizers.Adam(Schedule(rate)), "mse")
+    return model
+
+
+def multiplied(factor: float) -> layers.Layer:
+    return layers.Lambda(functools.partial(keras.ops.multiply, factor))
+
+
+def closed_over(content: Any) -> Any:
+    return lambda y, predicted, *, also=1.0: keras.ops.mean((y - predicted) ** 2) * content
+
+
+def with_default(weight: float) -> Any:
+    return lambda y, predicted, *, weight=weight: keras.ops.mean(y - predicted) * weight
+
+
+HELD: dict[str, Callable[[float], keras.Model]] = {
+    "a loss without a configuration": lambda n: model_with(loss=Weighted(n)),
+    "a loss that is an object": lambda n: model_with(loss=Callable_(n)),
+    "a loss that is a partial": lambda n: model_with(loss=functools.partial(with_default(1), n)),
+    "a loss closed over a function": lambda n: model_with(loss=closed_over(closed_over(n))),
+    "a loss closed over an array": lambda n: model_with(loss=closed_over(np.array([n]))),
+    "a loss closed over a tensor": lambda n: model_with(loss=closed_over(tf.constant([n]))),
+    "a loss with a default": lambda n: model_with(loss=with_default(n)),
+    "a schedule without a configuration": scheduled,
+    "a regularizer": lambda n: model_with(last=layers.Dense(1, kernel_regularizer=Sparse(n))),
+    "a layer with an array": lambda n: model_with(last=Table(np.full(4, n, np.float32))),
+    "a subclassed model": times,
+    "a layer of a partial": lambda n: model_with(last=multiplied(n)),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_a_users_own_objects_hold_is_part_of_a_run(name: str) -> None:
+    def found(number: float) -> Any:
+        model = HELD[name](number)
+        return {"model": describe_model(model), "compile": describe_compile(model)}
+
+    assert differences(found(1.0), found(1.0)) == []
+    assert differences(found(1.0), found(2.0)) != []
+
+
+def test_layers_are_compared_though_one_has_no_configuration() -> None:
+    def found(activation: str) -> Any:
+        return describe_model(model_with(activation, last=multiplied(1.0)))
+
+    assert differences(found("relu"), found("relu")) == []
+    assert "activation: 'relu' then, 'tanh' now" in differences(found("relu"), found("tanh"))[0]
+
+
+def test_values_of_an_identity_are_told_apart_and_hold_no_addresses() -> None:
+    for one, same, other in [
+        (Path("/a/x"), Path("/a/x"), Path("/b/x")),
+        (Callable_(1.0), Callable_(1.0), Callable_(2.0)),
+        *[[np.array([f"{n}-{i}" for i in range(20)], object) for n in (1, 1, 2)]],
+    ]:
+        assert describe(one) == describe(same) != describe(other)
+    assert describe(SimpleNamespace(f=with_default(1))) == describe(
+        SimpleNamespace(f=with_default(1))
+    )
+
+    def calls_itself(n: int) -> int:
+        return calls_itself(n - 1)
+
+    assert describe(calls_itself)["code"]
 
 
 def test_code_is_not_compared_between_versions_of_python() -> None:

@@ -134,6 +134,9 @@ def test_two_devices_learn_what_one_does_in_each_case(name: str, tmp_path: Path)
 def test_two_devices_with_noise_go_on_exactly_after_a_kill(tmp_path: Path) -> None:
     noisy = {"name": "regression", "noise": True, "devices": 2}
     unbroken = train_alone(tmp_path / "unbroken", **noisy)
+    assert unbroken["seeds"]
+    for one, other in unbroken["seeds"]:
+        assert one != other, "each device draws numbers of its own"
     killed_at(tmp_path / "killed", 5, Session(tmp_path / "killed", **noisy, hang_at=5))
     found = train_alone(tmp_path / "killed", **noisy)
     assert 0 < found["resumed_from"] < 8

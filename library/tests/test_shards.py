@@ -93,6 +93,14 @@ def test_columns_are_arrays_of_which_only_some_rows_are_read(tmp_path: Path) -> 
     assert len({read.fingerprint, image.fingerprint, shards["label"].fingerprint}) == 3
 
 
+@pytest.mark.parametrize("rows", [(1, 2), [[1, 2]], 1.0, None, [True, False]])
+def test_what_names_no_rows_is_refused(rows: Any, tmp_path: Path) -> None:
+    shards = write_shards({"a": np.arange(6).reshape(3, 2)}, tmp_path)
+    for source in (shards, shards["a"]):
+        with pytest.raises(TypeError, match="rows are integers, a list of them or a slice"):
+            source[rows]
+
+
 def test_the_same_examples_give_the_same_bytes_and_others_others(tmp_path: Path) -> None:
     x, y = arrays()
     one = write_shards((x, y), tmp_path / "one", shard_bytes=SMALL)
@@ -380,12 +388,20 @@ def test_an_odd_example_is_named(
         (iter([]), "no examples"),
         (["a text"], r"An example is 'str \(\)', but shards hold numbers.*TextVectorization"),
         ([None], "An example is None, but shards hold numbers"),
+        (None, r"A NoneType has no examples by index.*as \(x, y\), or a list"),
         ([Pair(1, 2)], r"An example is Pair\(x='int64 \(\)'.*named tuples into tuples"),
     ],
 )
 def test_what_cannot_be_written_is_refused(examples: Any, named: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=named):
         write_shards(examples, tmp_path / "shards")
+    assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize("size", [0, -1, 1e6, "64M", True])
+def test_a_size_that_is_none_is_refused(size: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"shard_bytes={size!r}: it must be a whole number"):
+        write_shards([1, 2], tmp_path / "shards", shard_bytes=size)
     assert not (tmp_path / "shards").exists()
 
 

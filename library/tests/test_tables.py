@@ -174,13 +174,14 @@ def test_rows_keep_their_lines_however_many_each_takes(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "named"),
     [
-        ("", {}, r"target='kind'.*The columns of .* are: \[\]"),
+        ("", {}, r"is empty. Give a .csv file whose first line names its columns"),
         ("a;kind\n1;x\n", {}, r"no column 'kind'.* with commas between them: \['a;kind'\]"),
         (GOOD, {"features": ["a", "bb"]}, r"no column 'bb'\..*: \['a', 'b', 'kind'\]"),
         (GOOD, {"text": "nope"}, "no column 'nope'"),
         (GOOD, {"text": "kind"}, r"text='kind'.*predict a column.*from others"),
         (GOOD, {"features": []}, r"features=\[\].*predict a column.*from others"),
         (GOOD, {"target": []}, r"target=\[\].*predict a column"),
+        (GOOD, {"target": None}, r"target=None.*predict a column"),
         ("kind\nx\ny\n", {}, r"predict a column.*The columns of .* are: \['kind'\]"),
         (GOOD, {"features": "a"}, r"features='a'.*features=\[\.\.\.\]"),
         (GOOD, {"features": ["a"], "text": "b"}, r"features=\[\.\.\.\] or text="),

@@ -76,6 +76,11 @@ class ExampleBatches:
             self._stream = _distribute(devices, make)
         return self._stream
 
+    @property
+    def failed(self) -> np.ndarray | None:
+        """The rows in whose reading the source failed."""
+        return self._gather.failed
+
     def check(self, epoch: int, batch: int, recorded: str) -> None:
         """Do nothing: the order is this class's own."""
 
@@ -104,7 +109,7 @@ class DatasetBatches:
         epochs: Of the run; with several, the second one is looked at, too.
     """
 
-    examples = None
+    examples = failed = None
     SAMPLED = 4096
     """Elements of each tensor that its digest is made of, evenly spaced."""
 
@@ -253,6 +258,11 @@ class EvaluationBatches:
             return _first_rows(self._source, count)
         return self._gather.first(count)
 
+    @property
+    def failed(self) -> np.ndarray | None:
+        """The rows in whose reading the source failed."""
+        return None if self.examples is None else self._gather.failed
+
     def shared_steps(self, devices: Devices) -> int:
         """Return how many steps take a different batch on each device; later ones don't."""
         if self.examples is None:
@@ -312,6 +322,7 @@ class _Gather:
         self, examples: Examples, *, class_weight: Mapping[int, float] | None = None
     ) -> None:
         self._examples, self._class_weight = examples, class_weight
+        self.failed: np.ndarray | None = None
         self._floatx = floatx()
         self._form = self.read_structure(np.zeros(1, np.int64))
         self._leaves = flatten(self._form)
@@ -345,7 +356,11 @@ class _Gather:
             return rebuild(self._form, gathered)  # type: ignore[no-any-return]
 
         def read(rows: np.ndarray) -> list[np.ndarray]:
-            return flatten(self.read_structure(rows))
+            try:
+                return flatten(self.read_structure(rows))
+            except Exception:  # of which TensorFlow makes an error of its own
+                self.failed = rows
+                raise
 
         types = [_tensor_type(leaf) for leaf in self._leaves]
         tensors = tf.numpy_function(read, [rows], types, stateful=False)

@@ -10,9 +10,10 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from .batches import Data, DatasetBatches, EvaluationBatches, ExampleBatches
-from .data_checks import check_values, misfits_told, part_names
+from .data_checks import check_values, misfits_told, part_names, reading_told
 from .distribution import Devices
 from .errors import UserError
 from .steps import Loop, overridden
@@ -127,8 +128,10 @@ def check_batch_size(batches: ExampleBatches | DatasetBatches, replicas: int) ->
         )
 
 
-def build(model: keras.Model, specs: Data, part: str) -> None:
+def build(model: keras.Model, specs: Data, part: str, step: str = "test_step") -> None:
     """Create what `compile` and the data leave open: weights, metrics, the optimizer's variables.
+
+    A model without a `call`, such as a GAN, gets them where its own `step` is traced.
 
     If the model, its loss or a metric doesn't fit the data, that is a UserError, in which the data
     are called by their `part`: x or validation_data.
@@ -154,7 +157,15 @@ def build(model: keras.Model, specs: Data, part: str) -> None:
                 " each target, or one array for all of them."
             )
     with misfits_told(model, specs, part), model.distribute_strategy.scope():
-        model._symbolic_build(data_batch=specs)  # what Keras' own `fit` does first
+        if overridden(model, "call"):
+            model._symbolic_build(data_batch=specs)  # what Keras' own `fit` does first
+            return
+
+        def call(*data: Any) -> None:
+            given = keras.utils.pack_x_y_sample_weight(*data)
+            model.distribute_strategy.run(getattr(model, step), args=(given,))
+
+        tf.function(call, autograph=False).get_concrete_function(*specs)
 
 
 def check_trainable(model: keras.Model) -> None:
@@ -179,4 +190,9 @@ def check_evaluation(
         except StopIteration:
             raise UserError(f"{part} is empty: there is nothing to measure.") from None
         loop.trace(batches.stream(devices))
-    return lambda: loop.evaluate(batches)
+
+    def measure() -> dict[str, Any]:
+        with reading_told(batches, part):
+            return loop.evaluate(batches)
+
+    return measure

@@ -112,14 +112,28 @@ def misfits_told(model: keras.Model, specs: Data, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def unreadable_told(examples: Examples, part: str) -> Iterator[None]:
-    """Name the example in whose reading a source fails, and what it raised."""
+def reading_told(batches: Batches, part: str) -> Iterator[None]:
+    """Name the example in whose reading a source fails while it is trained on or measured."""
+    try:
+        yield
+    except tf.errors.OpError:
+        if batches.examples is None or batches.failed is None:
+            raise
+        with unreadable_told(batches.examples, part, batches.failed):
+            raise
+
+
+@contextmanager
+def unreadable_told(
+    examples: Examples, part: str, rows: np.ndarray | None = None
+) -> Iterator[None]:
+    """Name the example, of these rows, in whose reading a source fails, and what it raised."""
     try:
         yield
     except UserError:
         raise
     except Exception:
-        for row in map(int, evenly(len(examples), SAMPLED_ROWS)):
+        for row in map(int, evenly(len(examples), SAMPLED_ROWS) if rows is None else rows):
             try:
                 examples.read(np.array([row]))
             except Exception as error:

@@ -52,8 +52,9 @@ class Examples(ABC):
         if isinstance(rows, slice):
             return self.read(np.arange(*rows.indices(len(self)), dtype=np.int64))
         wanted = np.asarray(rows)
-        if wanted.dtype.kind not in "iu" and wanted.size:
-            raise TypeError(f"rows are integers, an array of them or a slice, not {rows!r}")
+        whole = wanted.dtype.kind in "iu" or not wanted.size
+        if isinstance(rows, tuple) or wanted.ndim > 1 or not whole:  # NumPy's index of several axes
+            raise TypeError(f"rows are integers, a list of them or a slice, not {rows!r}")
         wanted = wanted.astype(np.int64)
         found = np.where(wanted < 0, wanted + len(self), wanted).reshape(-1)
         if found.size and (found.min() < 0 or found.max() >= len(self)):

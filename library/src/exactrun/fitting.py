@@ -18,7 +18,7 @@ from .checks import (
     check_settings,
     check_trainable,
 )
-from .data_checks import check_values, misfits_told
+from .data_checks import check_values, misfits_told, reading_told
 from .distribution import Devices
 from .errors import UserError
 from .identity import (
@@ -147,7 +147,7 @@ def fit(
             }
         devices.require_identical(whole)
         with devices.faults_told():
-            build(model, batches.specs(), "x")
+            build(model, batches.specs(), "x", "train_step")
             check_batch_size(batches, devices.replicas)
             check_trainable(model)
             check_values(model, batches, "x")
@@ -175,7 +175,8 @@ def fit(
             verbose=verbose,
         )
         try:
-            return training.run(told, max_time_secs=max_time_secs)
+            with reading_told(batches, "x"):
+                return training.run(told, max_time_secs=max_time_secs)
         finally:
             remember_learning_rates(model)
 

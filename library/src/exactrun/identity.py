@@ -9,7 +9,9 @@ them the code of the user's own layers, losses and functions.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
+import functools
 import inspect
 import marshal
 import re
@@ -23,6 +25,9 @@ import numpy as np
 
 from .files import digest
 from .structures import walk
+
+PARTS = (keras.regularizers.Regularizer, keras.constraints.Constraint)
+"""What a layer's configuration tells by a name and, often, no more."""
 
 LISTED = 12
 """How many differences a message names."""
@@ -38,12 +43,16 @@ def describe_model(model: keras.Model) -> dict[str, Any]:
         "class": _name(type(model)),
         "config": _config(model),
         "weights": [[list(w.shape), str(w.dtype), bool(w.trainable)] for w in model.weights],
+        "attributes": _attributes(model, {}),
     }
-    if any(_is_own(type(layer)) for layer in layers):
-        found["layers"] = [[_name(type(layer)), _config(layer)] for layer in layers[1:]]
-    codes = {_name(c): _class_code(c) for layer in layers for c in _own_classes(type(layer))}
+    if found["config"] is None or any(_is_own(type(layer)) for layer in layers):
+        found["layers"] = [describe(layer) for layer in layers[1:]]
+    parts = [part for layer in layers for part in vars(layer).values() if isinstance(part, PARTS)]
+    if own := [describe(part) for part in parts if _is_own(type(part))]:
+        found["parts"] = own
+    codes = {_name(c): _class_code(c) for c in _own_classes(type(model))}
     lambdas = [layer for layer in layers if isinstance(layer, keras.layers.Lambda)]
-    codes |= {layer.name: _code(layer.function) for layer in lambdas}
+    codes |= {f"lambda {i}": describe(layer.function) for i, layer in enumerate(lambdas)}
     if codes:
         found["code"] = codes
     return _with_plain_names(found)  # type: ignore[no-any-return]
@@ -93,21 +102,25 @@ def describe(value: Any) -> Any:
         return sorted(map(repr, value))
     if isinstance(value, type):
         return _name(value)
+    if isinstance(value, functools.partial):
+        return {"partial": [describe(part) for part in (value.func, value.args, value.keywords)]}
     if isinstance(value, types.FunctionType | types.MethodType | types.BuiltinFunctionType):
         return {"function": _name(value), "code": _code(value)} if _is_own(value) else _name(value)
     if hasattr(value, "get_config"):
-        found = {"class": _name(type(value)), "config": _config(value)}
-        codes = [_class_code(c) for c in _own_classes(type(value))]
-        return found | {"code": codes} if codes else found
+        config = _config(value)
+        return {"class": _name(type(value)), "config": config} | _own_parts(value, config)
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         if array.size <= 16 and array.dtype.kind in "biufSU":
             return array.tolist()
-        return {"shape": list(array.shape), "sha256": digest(np.ascontiguousarray(array).tobytes())}
-    if isinstance(getattr(value, "name", None), str):  # a dtype, a policy
-        return value.name
-    own_repr = getattr(type(value), "__repr__", None) is not getattr(object, "__repr__", None)
-    return repr(value) if own_repr else _name(type(value))
+        if array.dtype.hasobject:  # its bytes are addresses
+            content = repr(array.tolist()).encode()
+        else:
+            content = np.ascontiguousarray(array).tobytes()
+        return {"shape": list(array.shape), "sha256": digest(content)}
+    if type(value).__repr__ is not object.__repr__:  # type: ignore[comparison-overlap]
+        return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return {"class": _name(type(value))} | _own_parts(value, {})
 
 
 def differences(then: Any, now: Any) -> list[str]:
@@ -159,6 +172,10 @@ def _short(value: Any) -> str:
 def _optimizer(optimizer: Any) -> Any:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     found = describe(optimizer)
+    if found["config"] is None:  # that of its schedule, a user's own, is missing
+        held = {n: v for n, v in vars(inner).items() if n[0] != "_" and n != "built"}
+        numbers = {n: v for n, v in held.items() if isinstance(v, int | float)}
+        return found | {"config": numbers | {"learning_rate": describe(inner._learning_rate)}}
     if isinstance(inner.get_config().get("learning_rate"), int | float | np.floating):
         rate = _rate(inner)
         began, left = _learning_rates.get(inner, (rate, rate))
@@ -180,8 +197,31 @@ def _rate(optimizer: Any) -> float:
 def _config(value: Any) -> Any:
     try:
         return describe(value.get_config())
-    except NotImplementedError:  # a subclass that has none
+    except (NotImplementedError, TypeError):  # a subclass that has none, or of what has none
         return None
+
+
+def _own_parts(value: Any, config: Any) -> dict[str, Any]:
+    """Return the code of a value's class, if it is the user's, and what its configuration lacks."""
+    codes = [_class_code(c) for c in _own_classes(type(value))]
+    return {"code": codes, "attributes": _attributes(value, config)} if codes else {}
+
+
+def _attributes(value: Any, config: Any) -> dict[str, Any]:
+    """Return what the user's own `__init__` sets to numbers, texts, arrays and functions."""
+    codes = [getattr(vars(c).get("__init__"), "__code__", None) for c in _own_classes(type(value))]
+    held = getattr(value, "__dict__", {})
+    names = {name for code in codes if code for name in code.co_names} & set(held)
+    return {n: describe(held[n]) for n in sorted(names - set(config or {})) if _is_plain(held[n])}
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is of numbers, texts, arrays and functions that stay as they are."""
+    if isinstance(value, list | tuple | set | dict):
+        return all(map(_is_plain, [*value, *(value.values() if isinstance(value, dict) else [])]))
+    plain = bool | int | float | str | np.generic | np.ndarray | types.FunctionType
+    constant = hasattr(value, "numpy") and not hasattr(value, "assign")  # a tensor
+    return value is None or constant or isinstance(value, plain | functools.partial)
 
 
 def _described_dict(value: dict[Any, Any]) -> Any:
@@ -212,25 +252,27 @@ def _name(thing: Any) -> str:
 
 
 def _class_code(kind: type) -> str:
-    functions = [f for _, f in sorted(vars(kind).items()) if inspect.isfunction(f)]
+    functions = [getattr(f, "fget", f) for _, f in sorted(vars(kind).items())]
     return digest("".join(map(_code, functions)).encode())[:16]
 
 
-def _code(function: Any) -> str:
+def _code(function: Any, callers: tuple[Any, ...] = ()) -> str:
+    """Return a digest of a function's code, its defaults, and the values that it is closed over."""
     function = inspect.unwrap(getattr(function, "__func__", function))
     code = getattr(function, "__code__", None)
     if code is None:
         return ""
-    cells = []
+    held = [function.__defaults__, function.__kwdefaults__]
     for cell in function.__closure__ or ():
-        try:
-            content = cell.cell_contents
-        except ValueError:  # not filled yet
-            continue
-        plain = content is None or isinstance(content, bool | int | float | str | tuple | list)
-        cells.append(repr(content) if plain else _name(type(content)))
-    extras = cells if code.co_freevars else [repr(function.__defaults__ or ()), *cells]
-    return digest(_code_of(code, function.__doc__).encode(), *(e.encode() for e in extras))[:16]
+        with contextlib.suppress(ValueError):  # not filled yet
+            held.append(cell.cell_contents)
+    extras: list[Any] = []
+    for each in held:
+        if isinstance(each, types.FunctionType):  # perhaps itself, or one that calls it
+            extras.append(each in callers or _code(each, (*callers, function)))
+        else:
+            extras.append(describe(each) if _is_plain(each) else _name(type(each)))
+    return digest(_code_of(code, function.__doc__).encode(), repr(extras).encode())[:16]
 
 
 def _code_of(code: types.CodeType, doc: str | None = None) -> str:

@@ -176,6 +176,10 @@ def write_shards(
         ([3, 4], (100, 8))
     """
     place = Path(directory)
+    if isinstance(shard_bytes, bool) or not isinstance(shard_bytes, int) or shard_bytes < 1:
+        raise UserError(
+            f"shard_bytes={shard_bytes!r}: it must be a whole number, such as 64 << 20."
+        )
     try:
         writer = _Writer(examples, place)
         if not writer.finished:
@@ -205,7 +209,7 @@ class _Writer:
     """Write what a directory of shards lacks; see `write_shards`."""
 
     def __init__(self, examples: Any, place: Path) -> None:
-        indexed = isinstance(examples, dict | tuple) or hasattr(examples, "__getitem__")
+        indexed = hasattr(examples, "__getitem__") or not hasattr(examples, "__iter__")
         source = as_examples(examples) if indexed else _Stream(examples)
         names, parts = source.class_names, source.parts
         if parts is not None:

@@ -9,6 +9,8 @@ or on how many steps a call made. It takes metrics whose state is a sum; see `ch
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -92,19 +94,41 @@ class Meter:
         return {name: np.asarray(value).tolist() for name, value in found.items()}
 
 
+@contextmanager
+def _results_noted(metrics: list[Any]) -> Iterator[list[tuple[Any, str]]]:
+    """Note what the metrics' `result` returns, while a step is traced, and the metric's name."""
+    noted: list[tuple[Any, str]] = []
+
+    def noting(metric: Any, result: Callable[[], Any]) -> Callable[[], Any]:
+        def call() -> Any:
+            noted.append((result(), metric.name))
+            return noted[-1][0]
+
+        return call
+
+    for metric in metrics:
+        metric.__dict__["result"] = noting(metric, metric.result)
+    try:
+        yield noted
+    finally:
+        for metric in metrics:
+            del metric.__dict__["result"]
+
+
 class Loop:
     """Many steps of a built model, in training or in evaluation, in one call of a graph.
 
     Attributes:
         meter: Of what the steps measure.
-        names: Of the logs that the step returns and that are no metrics, such as those of a custom
-            `train_step`; what counts of them is the last step's.
     """
 
     def __init__(self, model: keras.Model, devices: Devices, *, training: bool) -> None:
         self._model, self._devices, self._training = model, devices, training
         self.meter = Meter(model)
-        self.names: list[str] = []
+        # Of the logs of a step of the user's: the metric whose result each is; and those that are
+        # none, of which the last step's count, as under Keras.
+        self._metric_of: dict[str, str] = {}
+        self._names: list[str] = []
         self._graph = tf.function(self._steps, autograph=False)
         self._traced: Any = None
 
@@ -131,8 +155,8 @@ class Loop:
         """Make a number of steps on the stream.
 
         Returns:
-            What each step added to the metrics on each device of this process, then its logs,
-            float64, shape (count, devices, meter.size + len(names)).
+            What each step added to the metrics on each device of this process, then those of its
+            logs that are no metrics, float64, shape (count, devices, meter.size + logs).
         """
         if self._traced is None:
             self.trace(stream)
@@ -158,8 +182,14 @@ class Loop:
                 counted = of_step if done < shared else of_step[: int(devices.chief)]
                 sums = sums + counted[:, : meter.size].sum(axis=0)
                 last, done = of_step[0, meter.size :], done + 1
-        results = meter.results(devices.sum_over_workers(sums))
-        return dict(zip(self.names, last.tolist(), strict=True)) or results
+        return self.logs(devices.sum_over_workers(sums), last)
+
+    def logs(self, sums: np.ndarray, last: np.ndarray) -> dict[str, Any]:
+        """Return what Keras would log, of the sums and of the last step's logs."""
+        results = self.meter.results(sums)
+        own = {log: results[name] for log, name in self._metric_of.items()}
+        own |= zip(self._names, last.tolist(), strict=True)
+        return own or results
 
     def _steps(self, stream: Any, count: tf.Tensor) -> tf.Tensor:
         strategy, own = self._devices.strategy, self._devices.own
@@ -178,14 +208,20 @@ class Loop:
         return tf.ensure_shape(measured.stack(), [None, own, None])
 
     def _step(self, data: Data) -> tf.Tensor:
-        model = self._model
+        model, given = self._model, keras.utils.pack_x_y_sample_weight(*data)
         self.meter.clear()
-        logs = model.train_step(data) if self._training else model.test_step(data)
+        step = "train_step" if self._training else "test_step"
+        # Keras' own are traced on several devices, in a thread for each.
+        with _results_noted(model.metrics if overridden(model, step) else []) as noted:
+            logs = getattr(model, step)(given)
         found = self.meter.read()
         logs = logs if isinstance(logs, dict) else {"loss": logs}
         if set(logs) != set(model.get_metrics_result()):
-            self.names = sorted(logs)
-            found += [tf.reduce_mean(tf.convert_to_tensor(logs[name])) for name in self.names]
+            self._metric_of = {
+                log: name for log in logs for result, name in noted if result is logs[log]
+            }
+            self._names = sorted(set(logs) - set(self._metric_of))
+            found += [tf.reduce_mean(tf.convert_to_tensor(logs[name])) for name in self._names]
         return tf.concat([tf.reshape(tf.cast(part, tf.float64), [-1]) for part in found], axis=0)
 
 
@@ -199,8 +235,14 @@ def overridden(model: keras.Model, *names: str) -> list[str]:
 def check_metrics(model: keras.Model, devices: Devices, batches: Batches, variables: Any) -> None:
     """Refuse metrics whose state is not a sum over batches, by trying them on a few examples.
 
-    The variables, of those that a step may change, are left as they were.
+    The variables, of those that a step may change, are left as they were. A model that can't be
+    tried, since only its own `train_step` knows the loss, may have Keras' own metrics only.
     """
+    own, loss = overridden(model, "call", "train_step", "test_step"), model._compile_loss
+    if own == ["train_step"] or (own == ["call", "train_step"] and loss is None):
+        kinds = {m.name: type(m).__module__ for m in _single_metrics(model.metrics)}
+        _refuse([name for name, kind in kinds.items() if not kind.startswith("keras.")])
+        return
     meter, data = Meter(model), batches.first(CHECKED_EXAMPLES)
     half = max(len(flatten(data)[0]) // 2, 1)
     first = map_leaves(lambda a: tf.convert_to_tensor(a[:half]), data)
@@ -211,7 +253,7 @@ def check_metrics(model: keras.Model, devices: Devices, batches: Batches, variab
         def run(*some: Data) -> list[tf.Tensor]:
             meter.clear()
             for batch in some:
-                model.test_step(batch)
+                model.test_step(keras.utils.pack_x_y_sample_weight(*batch))
             return meter.read()
 
         call = functools.partial(devices.strategy.run, run)
@@ -233,12 +275,13 @@ def check_metrics(model: keras.Model, devices: Devices, batches: Batches, variab
         scale = np.abs(together).max(initial=1.0)
         if not np.allclose(a + b, together, rtol=1e-3, atol=1e-4 * scale, equal_nan=True):
             wrong.add(id(variable))
-    if wrong:
-        names = [
-            metric.name
-            for metric in _single_metrics(model.metrics)
-            if wrong & {id(v) for v in metric.variables}
-        ]
+    several = _single_metrics(model.metrics)
+    _refuse([metric.name for metric in several if wrong & {id(v) for v in metric.variables}])
+
+
+def _refuse(names: list[str]) -> None:
+    """Refuse the metrics of these names, if there are any."""
+    if names:
         raise UserError(
             f"The metrics {', '.join(names)} can't be used: their state is not a sum over"
             " batches, so it can't be kept exactly. Take them out of compile and compute them after"

@@ -67,7 +67,9 @@ def csv_rows(
     bad: dict[int, BadExample] = {}
     records = _records(file, bad)
     _, columns = next(records, (1, []))
-    targets = [target] if isinstance(target, str) else list(target)
+    if not columns:
+        raise UserError(f"{file} is empty. Give a .csv file whose first line names its columns.")
+    targets = [target] if isinstance(target, str) else list(target or [])
     others = [name for name in columns if name not in targets]
     names = [text] if text is not None else others if features is None else list(features)
     if (

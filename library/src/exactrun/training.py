@@ -18,8 +18,10 @@ from .checkpoints import Checkpoint, Checkpoints
 from .console import say
 from .distribution import Devices, State
 from .errors import UserError
+from .examples import root_of
 from .files import require_space
 from .identity import differences, optimizers_of
+from .sources import ArrayExamples
 from .steps import MOST_STEPS_PER_CALL, Loop, check_metrics
 from .stopping import Stopping
 
@@ -173,7 +175,7 @@ class Training:
                 checked = 0
             self._add(measured)
             if self._callbacks.wants_logs or self._diverged:
-                self._logs = self._results()
+                self._logs = self._train.logs(self._sums, self._last)
             callbacks.on_train_batch_end(self._batch - 1, self._logs)
             if self._batch == per_epoch or self._model.stop_training:
                 self._end_epoch()
@@ -208,13 +210,9 @@ class Training:
                 self._diverged = True
             self._sums = self._sums + increments
 
-    def _results(self) -> dict[str, Any]:
-        own = dict(zip(self._train.names, self._last.tolist(), strict=True))
-        return own or self._meter.results(self._sums)
-
     def _end_epoch(self) -> None:
         """Validate, and tell the callbacks."""
-        callbacks, logs = self._callbacks.all, self._results()
+        callbacks, logs = self._callbacks.all, self._train.logs(self._sums, self._last)
         if self._validate is not None:
             callbacks.on_test_begin()
             found = self._validate()
@@ -328,8 +326,13 @@ class Training:
             say("This session differs from the last one, so digits may, too:\n" + "\n".join(told))
 
     def _divergence(self, name: str, loss: float) -> UserError:
+        examples = self._batches.examples
+        if examples is None or not isinstance(root_of(examples), ArrayExamples):
+            cause = "the data hold what is no number (not all was looked at), or the training"
+        else:
+            cause = "the training"
         return UserError(
-            f"The {name} is {loss} at step {self._step}, in epoch {self._epoch + 1}: the training"
+            f"The {name} is {loss} at step {self._step}, in epoch {self._epoch + 1}: {cause}"
             " has diverged. The newest checkpoint is from before and stays. Start another"
             " checkpoint_dir with a smaller learning rate, with clipnorm=1.0 in the optimizer, or"
             " with float32 instead of a mixed precision."
