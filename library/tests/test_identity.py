@@ -212,6 +212,13 @@ def test_every_case_has_the_same_identity_in_another_process() -> None:
         assert differences(own[name], other[name]) == [], name
 
 
+def test_the_order_of_a_set_in_a_functions_code_is_no_matter() -> None:
+    # Of texts it is another one in each process; of numbers that collide, the one they came in.
+    one, other = (eval(f"lambda x: x in {{{names}}}") for names in ("0, 8", "8, 0"))
+    assert [*map(repr, one.__code__.co_consts)] != [*map(repr, other.__code__.co_consts)]
+    assert describe(one) == describe(other)
+
+
 def test_functions_are_told_apart_by_what_they_do() -> None:
     def closed(factor: float) -> Callable[[Any], Any]:
         return lambda x: x * factor

@@ -278,7 +278,7 @@ def _code(function: Any, callers: tuple[Any, ...] = ()) -> str:
 def _code_of(code: types.CodeType, doc: str | None = None) -> str:
     """Return a digest of what code does: not of its file, its lines or its docstring."""
     constants = [
-        _code_of(c) if isinstance(c, types.CodeType) else repr(c)
+        _code_of(c) if isinstance(c, types.CodeType) else repr(describe(c))
         for c in code.co_consts
         if c != doc or doc is None
     ]
