@@ -192,6 +192,13 @@ def truncated() -> Any:
 # --- The table -------------------------------------------------------------------------------
 
 
+def stateful() -> keras.Model:
+    memory = layers.SimpleRNN(1, stateful=True, name="memory")
+    model = keras.Sequential([keras.Input(batch_shape=(4, 3, 1)), memory])
+    model.compile("sgd", "mse")
+    return model
+
+
 class Bad(NamedTuple):
     call: Callable[..., Any]
     given: Callable[[], dict[str, Any]]
@@ -252,6 +259,7 @@ bad("model: draws always", lambda: {"model": chain((3,), Drawing(True), layers.D
 bad("model: subclassed, wrong rank", lambda: {"model": subclassed(), "x": X[:, 0]}, MISFIT, "x (None,)", "min_ndim=2")
 bad("model: token too high", lambda: {"model": chain((3,), layers.Embedding(5, 2), layers.Flatten(), layers.Dense(1), dtype="int32"), "x": np.full((ROWS, 3), 7)},
     MISFIT, "= 7 is not in [0, 5)")
+bad("model: stateful layer", lambda: {"model": stateful()}, "The layer memory is stateful", "stateful=True")
 bad("evaluate: not compiled", lambda: {"model": uncompiled()}, "not compiled", call=evaluate)
 bad("evaluate: no model", lambda: {"model": "model.keras"}, "model is", "str", call=evaluate)
 

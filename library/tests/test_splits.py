@@ -145,6 +145,7 @@ def test_parts_of_the_source_are_taken_as_they_are() -> None:
         (np.ones(10), {"test": "0.1"}, r"test='0\.1': it must be"),
         (np.ones(10), {"test": float("nan")}, r"test=nan: it must be"),
         (np.ones(2), {}, "leave nothing to train on"),
+        ([np.ones(9), np.ones(9)], {}, r"of 2 examples\. Arrays are given as a tuple, \(x, y\)"),
         (np.ones(0), {"validation": 0, "test": 0}, "leave nothing to train on"),
         (np.ones(10), {"seed": -1}, r"seed=-1: it must be an integer"),
         (np.ones(10), {"seed": 0.5}, r"seed=0\.5: it must be an integer"),

@@ -60,6 +60,13 @@ def check_model(model: Any, *, replicas: int, training: bool) -> None:
             f" only: whether it scales its loss for {replicas} devices can't be known. Build the"
             " model outside of the strategy's scope, or override compute_loss instead."
         )
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False):
+            raise UserError(
+                f"The layer {layer.name} is stateful: what it has seen in one batch it takes to the"
+                " next, but examples are put into batches in another order each epoch. Make it"
+                " without stateful=True."
+            )
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     for name, thing, instead in (
         ("gradient_accumulation_steps", optimizer, "Leave it out"),

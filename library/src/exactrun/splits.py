@@ -63,7 +63,8 @@ def split(
     wanted = {name: _count(name, asked[name], len(whole)) for name in asked if name not in rows}
     if sum(wanted.values()) >= len(whole):
         asked_for = f"validation={validation} and test={test}"
-        raise UserError(f"{asked_for} leave nothing to train on of {len(whole):,} examples.")
+        hint = " Arrays are given as a tuple, (x, y)." if isinstance(source, list) else ""
+        raise UserError(f"{asked_for} leave nothing to train on of {len(whole):,} examples.{hint}")
     # Of NumPy's generators, this one gives the same numbers in every version (NEP 19).
     chance = np.random.RandomState(seed)
     if isinstance(stratify, bool):

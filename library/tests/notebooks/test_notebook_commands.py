@@ -21,6 +21,7 @@ from notebook_cases import Case
 
 from exactrun.errors import UserError
 from exactrun.notebooks import batch
+from exactrun.notebooks.index import read_reports
 from exactrun.notebooks.parameters import given_parameters, read_parameters
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
@@ -359,6 +360,9 @@ def test_several_notebooks_are_run_and_summed_up(
     assert (second["verdict"], second["cells"][-1]["status"]) == ("failed", "failed")
     assert second["cell"] == second["cells"][-1]["id"]
     assert (third["verdict"], third["report"], third["cells"]) == ("failed", None, [])
+    told = {row["file"]: (row["verdict"], row["detail"]) for row in read_reports(Path("book/out"))}
+    assert told["ch3.html"] == ("Failed", third["detail"])
+    assert len(told) == 3
     # Once more: what the run wrote is no notebook to run, nor is the old file of results kept.
     assert run_command("notebook", "run", "book/ch1", "book/ch2/case.ipynb", *flags[4:]) == 1
     assert "Notebooks: 2, failed: 1" in capsys.readouterr().out

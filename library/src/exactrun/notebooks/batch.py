@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from ..errors import UserError
 from ..files import explain, patiently, write_whole
 from ..version import __version__
@@ -80,9 +82,10 @@ def run_all(
             if len(notebooks) > 1:
                 print(f"\n{path}")
             started, values, executed = time.monotonic(), dict[str, Any](), None
-            detail = "it was not finished"
+            detail, begun = "it was not finished", False
             try:
                 forget(path, output)  # what tells of the run before, also if a value is refused
+                begun = True
                 values |= given_parameters(path, files=files, texts=texts)
                 executed = run_notebook(path, output=output, parameters=values, **options)
                 detail = ""
@@ -93,6 +96,9 @@ def run_all(
                 if isinstance(error, NotebookFailed):
                     executed, detail = error.executed, detail.rpartition("\n")[0]
                 detail = detail.removeprefix(f"{path} ").removeprefix("failed in ")
+                if begun and len(notebooks) > 1 and type(error) is UserError:  # refused
+                    with _writing(output):
+                        _write_refusal(path, output, detail)
             finally:
                 seconds = round(time.monotonic() - started, 3)
                 verdict = "failed" if detail else "passed"
@@ -112,6 +118,17 @@ def run_all(
             print(f"{result['verdict']} {took}  {result['notebook']}{detail}")
         print(f"Notebooks: {len(done)}, failed: {failed}")
     return not failed
+
+
+def _write_refusal(notebook: Path, output: Path, why: str) -> None:
+    """Write the report of a notebook that was refused, so that an index doesn't pass it over."""
+    from .report import write_report
+
+    nothing = nbformat.v4.new_notebook(metadata={"exactrun": {"passed": False, "failure": why}})
+    place = output / notebook.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(place, nbformat.writes(nothing) + "\n")
+    write_report(place, place.with_suffix(".html"), beside=notebook.parent)
 
 
 def _told(executed: Executed | None) -> dict[str, Any]:
