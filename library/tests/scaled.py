@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from cases import BATCH, make
@@ -56,6 +57,7 @@ def train(settings: dict[str, Any], place: Path) -> None:
 
 
 def fit(strategy: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    keras.utils.clear_session()  # or metrics are numbered on from those of the model before
     with strategy.scope():
         case = make(settings["name"], noise=settings.get("noise", False))
     history = exactrun.fit(
@@ -93,6 +95,7 @@ def stop_at(step: int) -> None:
     def counted(self: Any, measured: Any) -> None:
         add(self, measured)
         if self._step >= step:
+            self._checkpoints._writer.wait()  # the one of a step before
             os.kill(os.getpid(), signal.SIGSTOP)
 
     training.Training._add = counted  # type: ignore[method-assign]

@@ -569,7 +569,9 @@ def execute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
                 if "Waits for the interruption." in texts[-1]:
                     manager.interrupt_kernel()
 
-            reply = client.execute_interactive(code, output_hook=hear, timeout=120)["content"]
+            reply = {"status": "aborted"}
+            while reply["status"] == "aborted":  # it came while the cell before still failed
+                reply = client.execute_interactive(code, output_hook=hear, timeout=120)["content"]
             failed = f"{reply['ename']}: {reply['evalue']}" if reply["status"] == "error" else ""
             return "".join(texts), failed
 

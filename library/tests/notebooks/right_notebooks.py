@@ -220,6 +220,14 @@ RIGHT = [
         ),
     ),
     Case(
+        name="a future of asyncio's that failed and was awaited",
+        cells=(
+            "import asyncio\n\ndef load():\n    raise OSError('no data')",
+            "held = asyncio.get_running_loop().run_in_executor(None, load)\n"
+            "try:\n    await held\nexcept OSError:\n    print('as it must')",
+        ),
+    ),
+    Case(
         name="the first error of a pool's results is handled",
         cells=(
             "import math\nfrom concurrent.futures import ThreadPoolExecutor\n"

@@ -153,6 +153,14 @@ WRONG = [
         fault="ValueError: math domain error|ValueError: expected a nonnegative",
     ),
     Case(
+        name="a future of asyncio's that failed and is held",
+        cells=(
+            "import asyncio\n\ndef load():\n    raise OSError('no data')",
+            "held = asyncio.get_running_loop().run_in_executor(None, load)",
+        ),
+        fault="OSError: no data",
+    ),
+    Case(
         name="a pool's results that nobody took",
         cells=(
             "import math\nfrom concurrent.futures import ThreadPoolExecutor\n"

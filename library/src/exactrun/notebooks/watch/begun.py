@@ -116,11 +116,15 @@ def asked(future: Any) -> None:
 def unasked_futures() -> list[str]:
     """Return what futures and tasks died of that nobody asked."""
     kinds = (asyncio.Task, getattr(asyncio.tasks, "_GatheringFuture", asyncio.Task))
-    tasks = [each for each in gc.get_objects() if issubclass(type(each), kinds)]
+    futures = [each for each in gc.get_objects() if issubclass(type(each), asyncio.Future)]
+    dead = [
+        each for each in futures if each.done() and not each.cancelled() and each._log_traceback
+    ]
     found = [
-        f"a task of asyncio died of {named(task._exception)}"
-        for task in tasks
-        if task.done() and not task.cancelled() and task._log_traceback
+        f"a task of asyncio died of {named(each._exception)}"
+        for each in dead
+        # Others may be of the kernel's own.
+        if isinstance(each, kinds) or through_notebook(each._exception.__traceback__)
     ]
     found += [text for texts in failed_futures for text in texts]
     return [f"{text}, and nobody asked it" for text in dict.fromkeys(found)]
