@@ -288,7 +288,7 @@ def _keep_pack(copy: Path, wanted: Listing, pack: Path) -> None:
     sizes = [state[0] for state in wanted.values() if state]
     if len(sizes) < MANY or sum(sizes) >= SMALL * len(sizes):
         return
-    local = copy.with_name(pack.name)
+    local, manifest = copy.with_name(pack.name), copy.with_name(pack.with_suffix(".json").name)
     try:
         require_space(copy.parent, sum(sizes), purpose=pack.name)
         say(f"Packing {len(wanted)} files into {pack}, for the next session.")
@@ -298,13 +298,15 @@ def _keep_pack(copy: Path, wanted: Listing, pack: Path) -> None:
                     archive.write(copy / name, name)
                 else:  # a directory, without the time at which it was copied
                     archive.writestr(zipfile.ZipInfo(name), b"")
-        copy_verified(local, pack.parent)
-        manifest = {"sha256": sha256_of(local), "files": wanted}
-        write_whole(pack.with_suffix(".json"), json.dumps(manifest))
+        facts = {"sha256": sha256_of(local), "files": wanted}
+        manifest.write_text(json.dumps(facts), encoding="utf-8")
+        for file in (local, manifest):
+            copy_verified(file, pack.parent)
     except (OSError, UserError) as error:
         say(f"{pack} was not made: {explain(error)}. The next session copies file by file again.")
     finally:
-        patiently(local.unlink, missing_ok=True)
+        for file in (local, manifest):
+            patiently(file.unlink, missing_ok=True)
 
 
 def _manifest(pack: Path) -> tuple[Listing, str]:
@@ -326,7 +328,7 @@ def _unpack(pack: Path, copy: Path, wanted: Listing, digest: str) -> Listing:
                 path = archive.extract(name, copy)
                 if state:
                     os.utime(path, (state[1], state[1]))
-    say(f"{copy.name} holds {len(wanted)} files from {pack}.")
+    say(f"{len(wanted)} files came from {pack}.")
     return wanted
 
 
