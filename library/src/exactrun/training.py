@@ -29,6 +29,11 @@ SECONDS_PER_CALL = 0.25
 """How long one call from Python computes: long enough for Python to cost nothing, short enough to
 show progress and to answer a signal."""
 
+BEGIN_ANOTHER = (
+    "begin another run: choose another run_name, or without a Run another checkpoint_dir."
+)
+"""What works where a run can't go on."""
+
 
 class Training:
     """One session of a run, from its newest checkpoint on.
@@ -286,8 +291,7 @@ class Training:
             raise UserError(
                 f"The model has {len(now)} variables, but the checkpoint {len(then)}:\n"
                 + "\n".join(changed[:10])
-                + "\nGo on with the model of the run's beginning, or begin another run: choose"
-                " another run_name, or without a Run another checkpoint_dir."
+                + f"\nGo on with the model of the run's beginning, or {BEGIN_ANOTHER}"
             )
         for variable, array in zip(self._variables, arrays, strict=True):
             variable.assign(array)
@@ -311,8 +315,7 @@ class Training:
             raise UserError(
                 f"The run in {self._checkpoints.directory} was started with something else:\n"
                 + "\n".join(changed)
-                + "\nGo on with what it was started with, or begin another run: choose another"
-                " run_name, or without a Run another checkpoint_dir."
+                + f"\nGo on with what it was started with, or {BEGIN_ANOTHER}"
             )
         done = checkpoint.facts["epoch"] + (checkpoint.facts["batch"] > 0)
         if done > self._epochs:
