@@ -110,7 +110,9 @@ def verdict(way: str, case: Case) -> str:
             return "✖ hangs"
         executed = directory / "out" / "case.ipynb"
         # As JSON, in which a text is whole: in the file it is a list of lines.
-        text = json.dumps(nbformat.read(executed, 4)) if executed.exists() else ""
+        text = (
+            json.dumps(nbformat.read(executed, 4), ensure_ascii=False) if executed.exists() else ""
+        )
     passed = done.returncode == 0
     right = passed == (case.fault is None) and (not passed or case.shows in text)
     return f"{'✔' if right else '✖'} {'passes' if passed else 'fails'}"

@@ -330,7 +330,7 @@ MORE = [
     Case(
         name="10 MB of lines",
         cells=("for _ in range(100_000):\n    print('x' * 99)\nprint('the', 'end')",),
-        shows="left out here",
+        shows="the end",
     ),
     Case(
         name="2 MB of exception",
