@@ -170,7 +170,7 @@ def two_inputs(noisy: Any) -> Case:
 def listed_inputs(noisy: Any) -> Case:
     first, second = keras.Input((6,)), keras.Input((6,))
     shared = layers.Dense(5, activation="tanh")  # shared by both sides
-    apart = layers.Subtract()([noisy(shared(first)), shared(second)])
+    apart = layers.Lambda(lambda pair: pair[0] - pair[1])([noisy(shared(first)), shared(second)])
     model = keras.Model([first, second], layers.Dense(1, activation="sigmoid")(apart))
     model.compile(optimizers.Adamax(0.01), "binary_crossentropy", metrics=["accuracy"])
     return Case(model, [X, numbers(ROWS, 6, seed=4)], labels(2))
@@ -224,7 +224,8 @@ def masked_sequences(noisy: Any) -> Case:
     words = labels(20, ROWS, 7)
     words[:, 5:] = 0
     inputs = keras.Input((7,), dtype="int32")
-    hidden = layers.LSTM(6, return_sequences=True)(layers.Embedding(20, 4, mask_zero=True)(inputs))
+    hidden = layers.Embedding(20, 4, mask_zero=True)(inputs)
+    hidden = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(hidden)
     model = keras.Model(inputs, layers.Dense(3, activation="softmax")(noisy(hidden)))
     model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return Case(model, words, labels(3, ROWS, 7))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import subprocess
@@ -165,6 +166,78 @@ def test_a_model_built_again_is_the_same_run_whatever_its_layers_are_numbered(ru
     assert fit(model_with(), run).finished
 
 
+ARGUMENTS: dict[str, Any] = {
+    **{"axes": 1, "bin_boundaries": [0.0, 1.0], "cropping": 1, "dims": (1,), "factor": 0.2},
+    **{"filters": 3, "function": lambda x: x * 2, "groups": 1, "head_dim": 2, "height": 4},
+    **{"height_factor": 0.1, "input_dim": 10, "kernel_size": 2, "key_dim": 2, "max_value": 1},
+    **{"n": 2, "num_bins": 4, "num_heads": 2, "num_key_value_heads": 2, "num_query_heads": 2},
+    **{"num_tokens": 8, "output_dim": 4, "output_size": 2, "padding": 1, "pool_size": 2},
+    **{"rate": 0.3, "scale": 2.0, "size": 2, "stddev": 0.1, "target_shape": (-1,), "units": 3},
+    **{"width": 4, "width_factor": 0.1, "activation": "softmax", "dropout": 0.2, "seed": 1},
+}
+"""Of Keras' layers: those that they demand, and some whose names or values are layers' names."""
+
+SHAPES = ((4,), (6, 4), (8, 8, 3), (4, 8, 8, 3))
+
+USUAL = ("activation", "dropout", "seed", "num_tokens", "num_bins")
+"""Arguments that are given though a layer does not demand them."""
+
+
+MERGING = (
+    *(layers.Add, layers.Average, layers.Concatenate, layers.Maximum, layers.Minimum),
+    *(layers.Multiply, layers.Subtract, layers.Dot, layers.Attention, layers.AdditiveAttention),
+)
+
+
+def layer_of(kind: type) -> layers.Layer:
+    if kind in (layers.Bidirectional, layers.TimeDistributed, layers.SpectralNormalization):
+        return kind(layers.GRU(3) if kind is layers.Bidirectional else layers.Dense(3))
+    wanted = {
+        name: ARGUMENTS[name]
+        for name, parameter in inspect.signature(kind.__init__).parameters.items()
+        if name in ARGUMENTS and (parameter.default is parameter.empty or name in USUAL)
+    }
+    return kind(**wanted)
+
+
+def model_of(kind: type, shape: tuple[int, ...]) -> keras.Model:
+    layer, inputs = layer_of(kind), keras.Input(shape)
+    if kind in MERGING:
+        hidden = layer([inputs, inputs])
+    elif "Attention" in kind.__name__:
+        hidden = layer(inputs, inputs)
+    else:
+        hidden = layer(inputs)
+    hidden = layers.Dropout(0.2)(layers.Flatten()(keras.ops.cast(hidden, "float32")))
+    return keras.Model(inputs, layers.Softmax()(layers.Dense(2)(hidden + 1.0)))
+
+
+@pytest.mark.thorough
+def test_a_model_of_each_of_keras_layers_is_the_same_run_when_it_is_built_again() -> None:
+    compared = set()
+    for name, kind in vars(layers).items():
+        for shape in SHAPES if isinstance(kind, type) and issubclass(kind, layers.Layer) else ():
+            try:
+                one, again = model_of(kind, shape), model_of(kind, shape)
+            except (LookupError, NotImplementedError, TypeError, ValueError):
+                continue  # it takes another shape, or is none that a table can build
+            assert differences(describe_model(one), describe_model(again)) == [], name
+            compared.add(name)
+            break
+    assert len(compared) > 130
+
+
+def test_numbers_of_numpys_are_the_same_run_in_a_later_session(tmp_path: Path) -> None:
+    # As scikit-learn's compute_class_weight gives them.
+    weights = {0: np.float64(0.55), 1: np.float32(5.5)}
+    settings = {"rate": np.float64(0.1), "sizes": [np.int64(3)], "name": np.str_("first")}
+    for epochs in (1, 2):
+        found = fit(
+            model_with(), tmp_path, class_weight=weights, identity=settings, epochs=epochs, y=Y
+        )
+    assert found.resumed_from == 4
+
+
 def test_a_learning_rate_that_callbacks_changed_is_the_same_run(tmp_path: Path) -> None:
     # As in a notebook: the same model, trained by a cell that is run again.
     model = model_with()
@@ -307,6 +380,19 @@ def closed_over(content: Any) -> Any:
     return lambda y, predicted, *, also=1.0: keras.ops.mean((y - predicted) ** 2) * content
 
 
+def reading(code: str, factor: float) -> Any:
+    """Return a notebook's function `used`, which reads its global `factor`."""
+    scope: dict[str, Any] = {"__name__": "a_notebook", "tf": tf, "factor": factor}
+    exec(code, scope)
+    return scope["used"]
+
+
+READS = "def used(y, predicted):\n    return factor * tf.reduce_mean((y - predicted) ** 2)"
+CALLS = f"{READS.replace('used', 'inner')}\ndef used(y, predicted):\n    return inner(y, predicted)"
+TRACED = f"@tf.function\n{READS}"
+ACTIVATES = "used = lambda x: x * factor"
+
+
 def with_default(weight: float) -> Any:
     return lambda y, predicted, *, weight=weight: keras.ops.mean(y - predicted) * weight
 
@@ -319,6 +405,11 @@ HELD: dict[str, Callable[[float], keras.Model]] = {
     "a loss closed over an array": lambda n: model_with(loss=closed_over(np.array([n]))),
     "a loss closed over a tensor": lambda n: model_with(loss=closed_over(tf.constant([n]))),
     "a loss with a default": lambda n: model_with(loss=with_default(n)),
+    "a loss that reads a global": lambda n: model_with(loss=reading(READS, n)),
+    "a loss whose function reads a global": lambda n: model_with(loss=reading(CALLS, n)),
+    "a loss by tf.function": lambda n: model_with(loss=reading(TRACED, n)),
+    "an activation that reads a global": lambda n: model_with(reading(ACTIVATES, n)),
+    "a Lambda": lambda n: model_with(last=layers.Lambda(reading(ACTIVATES, n))),
     "a schedule without a configuration": scheduled,
     "a regularizer": lambda n: model_with(last=layers.Dense(1, kernel_regularizer=Sparse(n))),
     "a layer with an array": lambda n: model_with(last=Table(np.full(4, n, np.float32))),
@@ -335,6 +426,20 @@ def test_what_a_users_own_objects_hold_is_part_of_a_run(name: str) -> None:
 
     assert differences(found(1.0), found(1.0)) == []
     assert differences(found(1.0), found(2.0)) != []
+
+
+def test_a_global_that_a_function_sets_itself_is_no_part_of_a_run() -> None:
+    counting = "def used(y, predicted):\n    global factor\n    factor += 1\n    return factor * y"
+    assert describe(reading(counting, 1.0)) == describe(reading(counting, 2.0))
+
+
+def test_functions_that_call_each_other_are_described_once() -> None:
+    scope: dict[str, Any] = {"__name__": "a_notebook"}
+    exec("def one(x):\n    return other(x)\ndef other(x):\n    return one(x)", scope)
+    first = describe(scope["one"])
+    scope["known"] = [scope["one"], functools.partial(scope["other"], 1)]
+    exec("def other(x):\n    return known[x]", scope)
+    assert describe(scope["one"]) == describe(scope["one"]) != first
 
 
 def test_layers_are_compared_though_one_has_no_configuration() -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import dis
 import functools
 import inspect
 import marshal
 import re
 import sys
 import types
+import warnings
 import weakref
 from typing import Any
 
@@ -26,7 +28,7 @@ import numpy as np
 from .files import digest
 from .structures import walk
 
-PARTS = (keras.regularizers.Regularizer, keras.constraints.Constraint)
+PARTS = keras.regularizers.Regularizer | keras.constraints.Constraint | functools.partial
 """What a layer's configuration tells by a name and, often, no more."""
 
 LISTED = 12
@@ -47,13 +49,11 @@ def describe_model(model: keras.Model) -> dict[str, Any]:
     }
     if found["config"] is None or any(_is_own(type(layer)) for layer in layers):
         found["layers"] = [describe(layer) for layer in layers[1:]]
-    parts = [part for layer in layers for part in vars(layer).values() if isinstance(part, PARTS)]
-    if own := [describe(part) for part in parts if _is_own(type(part))]:
-        found["parts"] = own
-    codes = {_name(c): _class_code(c) for c in _own_classes(type(model))}
-    lambdas = [layer for layer in layers if isinstance(layer, keras.layers.Lambda)]
-    codes |= {f"lambda {i}": describe(layer.function) for i, layer in enumerate(lambdas)}
-    if codes:
+    parts = [_plain_function(part) for layer in layers for part in vars(layer).values()]
+    own = [p for p in parts if _is_own(type(p) if isinstance(p, PARTS) else p)]
+    if described := [describe(p) for p in own if isinstance(p, PARTS | types.FunctionType)]:
+        found["parts"] = described
+    if codes := {_name(c): _class_code(c) for c in _own_classes(type(model))}:
         found["code"] = codes
     return _with_plain_names(found)  # type: ignore[no-any-return]
 
@@ -88,10 +88,10 @@ def remember_learning_rates(model: keras.Model) -> None:
 
 def describe(value: Any) -> Any:
     """Return a value as JSON that is the same in every process for the same meaning."""
+    if isinstance(value, np.generic):  # before float, of which np.float64 is one
+        return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return describe({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
     if isinstance(value, dict):
@@ -104,6 +104,7 @@ def describe(value: Any) -> Any:
         return _name(value)
     if isinstance(value, functools.partial):
         return {"partial": [describe(part) for part in (value.func, value.args, value.keywords)]}
+    value = _plain_function(value)
     if isinstance(value, types.FunctionType | types.MethodType | types.BuiltinFunctionType):
         return {"function": _name(value), "code": _code(value)} if _is_own(value) else _name(value)
     if hasattr(value, "get_config"):
@@ -133,10 +134,12 @@ def differences(then: Any, now: Any) -> list[str]:
     same_python = before.get("python") == after.get("python")
     lines = []
     for path in before | after:
-        if path == "python" or (not same_python and re.search(r"\bcode\b", path)):
+        code = re.search(r"\bcode\b", path)
+        if path == "python" or (code and not same_python):
             continue
         old, new = before.get(path, "nothing"), after.get(path, "nothing")
         if repr(old) != repr(new):  # NaN is never equal to itself
+            path += ", with the values that it reads" if code else ""
             lines.append(f"  {path}: {_short(old)} then, {_short(new)} now")
     if len(lines) > LISTED:
         lines[LISTED:] = [f"  … and {len(lines) - LISTED} more"]
@@ -196,8 +199,9 @@ def _rate(optimizer: Any) -> float:
 
 def _config(value: Any) -> Any:
     try:
-        return describe(value.get_config())
-    except (NotImplementedError, TypeError):  # a subclass that has none, or of what has none
+        with warnings.catch_warnings(action="ignore"):  # a lambda could not be loaded everywhere
+            return describe(value.get_config())
+    except (NotImplementedError, TypeError, OSError):  # it has none; a lambda whose file is gone
         return None
 
 
@@ -225,9 +229,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _described_dict(value: dict[Any, Any]) -> Any:
-    if value.get("class_name") == "__lambda__":  # Keras' own form: the code with its file and line
-        code = value["config"]["value"]
-        code = code[0] if isinstance(code, list | tuple) else code
+    if value.get("class_name") == "__lambda__":  # Keras' two forms: code with its file and line
+        config = value["config"]
+        code = config["code"] if "code" in config else config["value"][0]
         return {"lambda": _code_of(marshal.loads(base64.b64decode(code)))}
     # `build_config` follows from the rest; the others are of this process alone.
     left_out = ("shared_object_id", "build_config", "module", "registered_name")
@@ -256,23 +260,56 @@ def _class_code(kind: type) -> str:
     return digest("".join(map(_code, functions)).encode())[:16]
 
 
-def _code(function: Any, callers: tuple[Any, ...] = ()) -> str:
-    """Return a digest of a function's code, its defaults, and the values that it is closed over."""
-    function = inspect.unwrap(getattr(function, "__func__", function))
+def _code(function: Any, seen: set[Any] | None = None) -> str:
+    """Return a digest of a function's code, its defaults, and the values and functions it reads.
+
+    These are what it is closed over, and the user's global ones, but for those that it sets itself.
+    """
+    function = _plain_function(getattr(function, "__func__", function))
     code = getattr(function, "__code__", None)
     if code is None:
         return ""
+    seen = seen or set()
+    seen.add(function)
     held = [function.__defaults__, function.__kwdefaults__]
     for cell in function.__closure__ or ():
         with contextlib.suppress(ValueError):  # not filled yet
             held.append(cell.cell_contents)
-    extras: list[Any] = []
-    for each in held:
-        if isinstance(each, types.FunctionType):  # perhaps itself, or one that calls it
-            extras.append(each in callers or _code(each, (*callers, function)))
-        else:
-            extras.append(describe(each) if _is_plain(each) else _name(type(each)))
-    return digest(_code_of(code, function.__doc__).encode(), repr(extras).encode())[:16]
+    around = function.__globals__
+    held += [around[name] for name in sorted(_globals_read(code)) if name in around]
+    extras = repr([_described_part(each, seen) for each in held])
+    return digest(_code_of(code, function.__doc__).encode(), extras.encode())[:16]
+
+
+def _described_part(value: Any, seen: set[Any]) -> Any:
+    """Describe what a function reads; functions that were seen, perhaps itself, by their names."""
+    value = _plain_function(value)
+    if isinstance(value, types.FunctionType) and _is_own(value):
+        return _name(value) if value in seen else _code(value, seen)
+    if not _is_plain(value):
+        return _name(type(value))
+    if isinstance(value, functools.partial):
+        value = [value.func, value.args, value.keywords]
+    if isinstance(value, dict):
+        value = [*value.items()]
+    if isinstance(value, list | tuple):
+        return [_described_part(part, seen) for part in value]
+    return describe(value)
+
+
+def _plain_function(value: Any) -> Any:
+    """Return what a decorated function was before, as by `tf.function`; others as they are."""
+    return inspect.unwrap(value) if callable(value) else value
+
+
+@functools.cache
+def _globals_read(code: types.CodeType) -> set[str]:
+    """Return the names of the globals that code reads, and doesn't set."""
+    used = list(dis.get_instructions(code))
+    names = {i.argval for i in used if i.opname == "LOAD_GLOBAL" and i.argval[:2] != "__"}
+    for constant in code.co_consts:
+        names |= _globals_read(constant) if isinstance(constant, types.CodeType) else set()
+    return names - {i.argval for i in used if i.opname == "STORE_GLOBAL"}
 
 
 def _code_of(code: types.CodeType, doc: str | None = None) -> str:
@@ -288,34 +325,42 @@ def _code_of(code: types.CodeType, doc: str | None = None) -> str:
 
 def _with_plain_names(description: Any) -> Any:
     """Replace the names that Keras makes by numbers in the order in which they appear."""
-    names: dict[Any, str] = {}
+    names: dict[str, str] = {}
     counts: dict[str, int] = {}
 
     def collect(value: Any) -> None:
         if isinstance(value, dict):
             kind, config = value.get("class_name", value.get("class")), value.get("config")
             if isinstance(kind, str) and isinstance(config, dict):
-                name = config.get("name", value.get("name"))
-                # A class's name as Keras makes a layer's name of it.
-                stem = keras.src.utils.naming.to_snake_case(kind.rpartition(".")[2])
-                numbered = re.fullmatch(rf"{stem}(_\d+)?", str(name))
-                if numbered and name not in names:
+                name, stem = str(config.get("name", value.get("name"))), _stem(kind)
+                numbered = rf"((forward|backward)_)?{stem}(_\d+)?|keras_tensor_\d+(CLONE)?"
+                if re.fullmatch(numbered, name) and name not in names:
                     counts[stem] = counts.get(stem, 0) + 1
                     names[name] = f"{stem}#{counts[stem]}"
             for part in value.values():
                 collect(part)
         elif isinstance(value, list):
-            if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
-                collect({"class": value[0], "config": value[1]})
             for part in value:
                 collect(part)
 
     def replace(value: Any) -> Any:
         if isinstance(value, dict):
-            return {names.get(key, key): replace(part) for key, part in value.items()}
+            found = {key: replace(part) for key, part in value.items()}
+            if isinstance(name := found.get("name"), str):
+                found["name"] = names.get(name, name)
+            return found
         if isinstance(value, list):
+            if [type(part) for part in value] == [str, int, int]:  # a tensor: of a layer, which one
+                return [names.get(value[0], value[0]), *value[1:]]
             return [replace(part) for part in value]
-        return names.get(value, value) if isinstance(value, str) else value
+        return value
 
     collect({"class_name": description.get("class"), **description})
     return replace(description)
+
+
+def _stem(kind: str) -> str:
+    """Return what Keras begins the names of a class's layers with."""
+    kind = kind.rpartition(".")[2]
+    kind = getattr(getattr(keras.layers, kind, None), "__name__", kind)  # two may differ
+    return str(keras.src.utils.naming.to_snake_case(kind))
