@@ -15,7 +15,7 @@ import tensorflow as tf
 from cases import BATCH, make
 
 import exactrun
-from exactrun import training
+from exactrun import steps, training
 from exactrun.distribution import Devices
 
 
@@ -46,7 +46,7 @@ def train(settings: dict[str, Any], place: Path) -> None:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     elif devices > 1:
         strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)])
-    training.SECONDS_PER_CALL = 0.001
+    steps.SECONDS_PER_CALL = 0.001
     if hang_at := settings.get("hang_at"):
         stop_at(hang_at)
     found = {}

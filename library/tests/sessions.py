@@ -31,7 +31,7 @@ from cases import BATCH, ROWS, Case, make
 from reference import tuples
 
 import exactrun
-from exactrun import archive, checkpoints, files, fitting, training
+from exactrun import archive, checkpoints, files, fitting, steps
 from exactrun.callbacks import Callbacks
 from exactrun.checkpoints import Checkpoints
 from exactrun.identity import optimizers_of
@@ -169,7 +169,7 @@ def _session(plan: Plan, strikes: tuple[Strike, ...], said: Path, sender: Any) -
     _after(Loop, "__call__", lambda *_: sender.send("called"))
     _after(Training, "_add", _count)
     if plan.each_step:
-        training.SECONDS_PER_CALL = 0.0
+        steps.SECONDS_PER_CALL = 0.0
         _after(Training, "_save", lambda it, wait: it._checkpoints.wait())
     for strike in strikes:
         INSTANTS[strike.at](plan, strike.step, _once(strike))

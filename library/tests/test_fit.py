@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 import tensorflow as tf
 from cases import BATCH, TARGET, Case, Sampling, X, make
 from reference import SEED, batches_of
+from sessions import PYTHONPATH
 from test_callbacks import InterruptAt
 
 import exactrun
@@ -419,6 +423,56 @@ def test_an_example_that_can_not_be_read_in_the_middle_is_named(tmp_path: Path) 
     assert fit(model(), tmp_path / "x", Fails(lambda: (X[0], Y[0])), epochs=1).finished
     with pytest.raises(exactrun.UserError, match="the data hold what is no number"):
         fit(model(), tmp_path / "nan", Fails(lambda: (X[0], Y[0] * np.nan)))
+
+
+SLOW_SOURCE = """
+import os, signal, sys, threading, time
+import keras, numpy as np, exactrun
+
+class Source:
+    trained = False
+
+    def __len__(self):
+        return 4000
+
+    def __getitem__(self, index):
+        time.sleep(0.005)
+        if how == "unreadable" and self.trained:
+            raise ValueError("torn")
+        return np.ones(4, "float32"), np.ones(1, "float32")
+
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        source.trained = True
+        self.model.stop_training = how == "stopped"
+
+source, (how, directory) = Source(), sys.argv[1:]
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+try:
+    if how == "interrupted":
+        threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        exactrun.evaluate(model, source)  # 20 s
+    exactrun.fit(model, source, callbacks=[Stop()], verbose=0, checkpoint_dir=directory)
+except BaseException as error:
+    print(type(error).__name__)
+    kept = error
+print("the end")
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("stopped", ""), ("unreadable", "UserError\n"), ("interrupted", "KeyboardInterrupt\n")],
+)
+def test_a_process_ends_though_its_source_was_still_being_read(
+    how: str, said: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", SLOW_SOURCE, how, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": PYTHONPATH}
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, timeout=90)
+    assert (done.returncode, done.stdout) == (0, f"{said}the end\n")
 
 
 def test_only_arrays_in_memory_become_tensors(tmp_path: Path) -> None:

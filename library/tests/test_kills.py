@@ -500,7 +500,7 @@ def test_killed_again_and_again_every_case_ends_with_the_same_bits(
 def test_the_number_of_steps_per_call_changes_no_bit(tmp_path: Path) -> None:
     found = {}
     for most in (1, 3, 200):
-        settings = {"training.MOST_STEPS_PER_CALL": most, "training.SECONDS_PER_CALL": 1e9}
+        settings = {"steps.MOST_STEPS_PER_CALL": most, "steps.SECONDS_PER_CALL": 1e9}
         directory = tmp_path / str(most)
         found[most] = run(Plan(name="regularized", directory=directory, batch=4, settings=settings))
         assert found[most].code == 0, found[most].said
@@ -536,10 +536,10 @@ import keras, signal, time
 from keras import layers
 import exactrun
 from cases import TARGET, X
-from exactrun import training
+from exactrun import steps
 from sessions import state_of
 
-training.SECONDS_PER_CALL = 0.0  # a step a call, so that an interruption comes within an epoch
+steps.SECONDS_PER_CALL = 0.0  # a step a call, so that an interruption comes within an epoch
 interrupt_at = None
 
 class Waiting(keras.callbacks.Callback):

@@ -119,6 +119,11 @@ FAULTS = {
 }
 
 
+def test_a_single_invalid_row_is_one(file: Path) -> None:
+    with pytest.raises(UserError, match=r"1 invalid row in .*\n  line 3.*\n.* leave it out"):
+        csv_rows(write(file, "a,kind\n1,0\n,1\n2,1\n"), target="kind")
+
+
 def test_every_invalid_row_is_named_by_its_line(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,10 @@ class ExampleBatches:
             self._stream = _distribute(devices, make)
         return self._stream
 
+    def close(self) -> None:
+        """Let go of the iterator, so that no thread of it reads on: see `Training.run`."""
+        self._stream = None
+
     @property
     def failed(self) -> np.ndarray | None:
         """The rows in whose reading the source failed."""
@@ -166,6 +170,10 @@ class DatasetBatches:
 
             self._stream = _distribute(devices, make)
         return self._stream
+
+    def close(self) -> None:
+        """Let go of the iterator, so that no thread of it reads on: see `Training.run`."""
+        self._stream, self._epoch = None, -1
 
     def check(self, epoch: int, batch: int, recorded: str) -> None:
         """Refuse if the batches that were passed over differ from the session before's."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -116,8 +117,15 @@ def reading_told(batches: Batches, part: str) -> Iterator[None]:
     """Name the example in whose reading a source fails while it is trained on or measured."""
     try:
         yield
-    except tf.errors.OpError:
-        if batches.examples is None or batches.failed is None:
+    except (tf.errors.OpError, KeyboardInterrupt) as error:
+        # Whoever keeps the error would keep the iterator, whose threads still read; then Python
+        # waits for them as it ends, for ever: they can't come to their ends any more.
+        held: BaseException | None = error
+        while held is not None:
+            traceback.clear_frames(held.__traceback__)
+            held = held.__context__
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted or batches.examples is None or batches.failed is None:
             raise
         with unreadable_told(batches.examples, part, batches.failed):
             raise

@@ -143,7 +143,7 @@ def image_directory(
                     ignored.append(BadExample(name, "it lies outside the classes' directories"))
     except OSError as error:
         raise UserError(f"{directory} can't be read: {explain(error)}. Check the path.") from error
-    leave_out(ignored, "files", directory, ignore_errors=ignore_errors)
+    leave_out(ignored, "file", directory, ignore_errors=ignore_errors)
     if len({label for _, _, label, _ in files}) < 2:
         raise UserError(f"{directory} needs images of two classes, as cat/1.jpg and dog/1.jpg.")
     return ImageDirectory(directory, files, (sides[0], sides[1], channels), tuple(ignored))

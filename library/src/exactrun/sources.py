@@ -161,14 +161,16 @@ def evenly(length: int, most: int) -> Array:
 
 def leave_out(bad: Sequence[object], what: str, place: Path, *, ignore_errors: bool) -> None:
     """Refuse what is invalid, naming all of it together, or print that it is left out."""
-    said = f"{len(bad):,} invalid {what} in {place}"
+    several = len(bad) > 1
+    said = f"{len(bad):,} invalid {what}{'s' if several else ''} in {place}"
     lines = "".join(f"\n  {each}" for each in bad[:LISTED])
     if len(bad) > LISTED:
         lines += f"\n  … and {len(bad) - LISTED:,} more"
     if bad and ignore_errors:
-        say(f"{said} are left out:{lines}")
+        say(f"{said} {'are' if several else 'is'} left out:{lines}")
     elif bad:
-        raise UserError(f"{said}:{lines}\nMend them, or leave them out: ignore_errors=True")
+        them = "them" if several else "it"
+        raise UserError(f"{said}:{lines}\nMend {them}, or leave {them} out: ignore_errors=True")
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ or on how many steps a call made. It takes metrics whose state is a sum; see `ch
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,10 @@ from .errors import UserError
 from .structures import flatten, map_leaves
 
 MOST_STEPS_PER_CALL = 200
+
+SECONDS_PER_CALL = 0.25
+"""How long one call from Python computes: long enough for Python to cost nothing, short enough to
+show progress and to answer a signal."""
 
 CHECKED_EXAMPLES = 16
 """So many examples show whether the metrics add up."""
@@ -168,15 +173,18 @@ class Loop:
         devices, meter = self._devices, self.meter
         stream = batches.stream(devices)
         shared, total = batches.shared_steps(devices), batches.steps(devices)
-        sums, last, done = meter.zeros(), np.zeros(0), 0
+        sums, last, done, steps_per_call = meter.zeros(), np.zeros(0), 0, 1
         while total is None or done < total:
-            count = 1 if total is None else min(total - done, MOST_STEPS_PER_CALL)
+            count = 1 if total is None else min(total - done, steps_per_call)
+            started = time.monotonic()
             try:
                 measured = self(stream, count)
             except tf.errors.OutOfRangeError:
                 if total is None and done:
                     break
                 raise
+            took = time.monotonic() - started
+            steps_per_call = steps_of_next_call(steps_per_call, count, took)
             for of_step in measured:
                 # What each device computes alike is counted on the chief's first one alone.
                 counted = of_step if done < shared else of_step[: int(devices.chief)]
@@ -223,6 +231,18 @@ class Loop:
             self._names = sorted(set(logs) - set(self._metric_of))
             found += [tf.reduce_mean(tf.convert_to_tensor(logs[name])) for name in self._names]
         return tf.concat([tf.reshape(tf.cast(part, tf.float64), [-1]) for part in found], axis=0)
+
+
+def steps_of_next_call(steps_per_call: int, count: int, seconds: float) -> int:
+    """Return the steps per call from now on: those so far at most twice.
+
+    Args:
+        steps_per_call: So far.
+        count: How many the last call made; fewer at an epoch's end.
+        seconds: How long it took.
+    """
+    fitting = int(SECONDS_PER_CALL * count / max(seconds, 1e-9))
+    return max(1, min(2 * steps_per_call, fitting, MOST_STEPS_PER_CALL))
 
 
 def overridden(model: keras.Model, *names: str) -> list[str]:

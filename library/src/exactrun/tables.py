@@ -103,7 +103,7 @@ def csv_rows(
     if not lines:
         why = f", as {ignored[0]}" if ignored else ""
         raise UserError(f"{file} holds no valid row{why}. Choose features=[...] of: {columns}")
-    leave_out(ignored, "rows", file, ignore_errors=ignore_errors)
+    leave_out(ignored, "row", file, ignore_errors=ignore_errors)
 
     class_names = None
     if labels:

@@ -22,12 +22,8 @@ from .examples import root_of
 from .files import require_space
 from .identity import differences, optimizers_of
 from .sources import ArrayExamples
-from .steps import MOST_STEPS_PER_CALL, Loop, check_metrics
+from .steps import Loop, check_metrics, steps_of_next_call
 from .stopping import Stopping
-
-SECONDS_PER_CALL = 0.25
-"""How long one call from Python computes: long enough for Python to cost nothing, short enough to
-show progress and to answer a signal."""
 
 BEGIN_ANOTHER = (
     "begin another run: choose another run_name, or without a Run another checkpoint_dir."
@@ -143,6 +139,9 @@ class Training:
                 if self._step > resumed_from and not self._diverged:
                     self._save(wait=True)
         finally:
+            # A thread that still reads examples as Python ends would keep it from ending.
+            self._stream = None
+            self._batches.close()
             unsaved = self._checkpoints.wait()
         if stopping.signal is not None:  # even if the run was over by then
             self._end_by(stopping.signal, unsaved)
@@ -196,8 +195,8 @@ class Training:
                 self._save(wait=False)
                 saved = time.monotonic()
             if not self._callbacks.each_batch:
-                fitting = int(SECONDS_PER_CALL * count * self._devices.workers / max(took, 1e-9))
-                steps_per_call = max(1, min(2 * steps_per_call, fitting, MOST_STEPS_PER_CALL))
+                mean = took / self._devices.workers
+                steps_per_call = steps_of_next_call(steps_per_call, count, mean)
         return ""
 
     def _add(self, measured: np.ndarray) -> None:

@@ -73,7 +73,7 @@ def execute(
     """
     client = _StrictClient(manager, kernel_name=kernel_name, limits=limits, **options)
     verdict = manager.nb.metadata["exactrun"] = nbformat.from_dict({"passed": False})
-    with guarded(client.mark), closing(client):
+    with guarded(client.mark, client.files), closing(client):
         try:
             client.execute(cwd=cwd, env=env)
             verdict["passed"] = True
@@ -101,7 +101,7 @@ class _StrictClient(PapermillNotebookClient):
         self._cell_ends, self._fault = self._ends, ""
         self._progress, self._outputs, self.mark = Progress(), Outputs(), uuid.uuid4().hex
         self._known = set[psutil.Process]()  # processes, before their parents end
-        self._ending = Path(tempfile.gettempdir(), f"exactrun-{self.mark}.json")
+        self.files = Path(tempfile.gettempdir(), f"exactrun-{self.mark}")
         self.cell: str | None = None  # id of the one that runs, or ran last
         self.timeout_func, self.on_cell_executed = self._seconds_left, self._note_exit
         self.startup_timeout = math.ceil(min(limits.start, limits.notebook or math.inf))
@@ -114,17 +114,17 @@ class _StrictClient(PapermillNotebookClient):
         self._known |= processes_of(self.mark)  # while it can be seen whose child each is
         if self.km is not None:
             self._cleanup_kernel()
-        patiently(self._ending.unlink, missing_ok=True)
+        patiently(self.files.with_suffix(".json").unlink, missing_ok=True)
         for process in end_all(self._known | processes_of(self.mark)):
             cells.info("Ended a process that the notebook left: %s", process)
 
     def _start(self, cwd: str | None, env: dict[str, str]) -> None:
-        env |= {MARK: self.mark, "EXACTRUN_ENDING": str(self._ending)}
+        env |= {MARK: self.mark, "EXACTRUN_ENDING": f"{self.files}.json"}
         if fault := kernel_fault(self.kernel_name, self.nb.metadata):
             raise Failed(f"the notebook {fault}")
         found = defaultdict[str, list[str]](list)
         try:
-            info = started(self, cwd, env, sockets=self._ending.with_suffix(""))
+            info = started(self, cwd, env, sockets=self.files)
             self._ask(None, found, WATCH)
         except (OSError, RuntimeError) as error:
             raise Failed(f"the kernel {self.kernel_name!r} did not start: {error}") from error
@@ -232,7 +232,7 @@ class _StrictClient(PapermillNotebookClient):
         self._known = processes_of(self.mark)
         wait = min(END_WAIT, max(self._ends - time.monotonic(), 0))
         status = run_sync(end)(self.km, self.kc, wait)
-        if faults := told_at_end(self._ending):
+        if faults := told_at_end(self.files.with_suffix(".json")):
             raise Failed(f"after it, as the kernel ended: {'; '.join(faults)}")
         # ZeroMQ itself aborts one kernel in a hundred as it ends (signaler.cpp: pfd.revents).
         if status and status != -signal.SIGABRT:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 
@@ -53,9 +55,14 @@ def end_all(processes: Iterable[psutil.Process]) -> list[str]:
 
 
 @contextmanager
-def guarded(run: str) -> Iterator[None]:
-    """Have the processes of a run ended should this one be killed, by another that waits for it."""
-    command = [sys.executable, "-P", __file__, run]
+def guarded(run: str, files: Path) -> Iterator[None]:
+    """Have a run's processes ended should this one be killed, by another that waits for it.
+
+    Args:
+        run: Its mark.
+        files: How the paths of its files begin, which are deleted then, too.
+    """
+    command = [sys.executable, "-P", __file__, run, str(files)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as guard:
         try:
             yield
@@ -66,3 +73,5 @@ def guarded(run: str) -> Iterator[None]:
 if __name__ == "__main__":
     sys.stdin.read()  # nothing comes; it ends with who started this
     end_all(processes_of(sys.argv[1]))
+    for path in glob.glob(f"{glob.escape(sys.argv[2])}*"):
+        Path(path).unlink(missing_ok=True)
