@@ -394,12 +394,13 @@ def frozen_and_unused(noisy: Any) -> Case:
 
 
 class OwnStep(keras.Model):
-    """A custom `train_step` with two optimizers and a variable that Keras doesn't know of."""
+    """A custom `train_step` with two optimizers and variables that Keras doesn't know of."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.second_optimizer = optimizers.SGD(0.01, momentum=0.9)
+        self.optimizers = {"second": optimizers.SGD(0.01, momentum=0.9)}
         self.calls = tf.Variable(0.0)
+        self.twice, self.thrice, self.fourfold = (tf.Variable(0.0) for _ in range(3))
         self.own_loss = metrics.Mean(name="own_loss")
 
     @property
@@ -408,13 +409,14 @@ class OwnStep(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         x, y = data
-        self.calls.assign_add(1.0)
+        for times, own in enumerate((self.calls, self.twice, self.thrice, self.fourfold)):
+            own.assign_add(1.0 + times)
         with tf.GradientTape() as tape:
             loss = ops.mean((self(x, training=True) - y) ** 2) * (1 + 0.1 * self.calls)
         *first, kernel, bias = self.trainable_variables
         gradients = tape.gradient(loss, self.trainable_variables)
         self.optimizer.apply(gradients[:-2], first)
-        self.second_optimizer.apply(gradients[-2:], [kernel, bias])
+        self.optimizers["second"].apply(gradients[-2:], [kernel, bias])
         self.own_loss.update_state(loss)
         return {"own_loss": self.own_loss.result()}
 

@@ -18,6 +18,7 @@ from sessions import PYTHONPATH
 from test_callbacks import InterruptAt
 
 import exactrun
+from exactrun.archive import read_facts
 
 Y = TARGET
 KINDS = ("arrays", "rows", "shards", "columns", "mapped", "subset", "tensors", "tables")
@@ -425,20 +426,48 @@ def test_an_example_that_can_not_be_read_in_the_middle_is_named(tmp_path: Path) 
         fit(model(), tmp_path / "nan", Fails(lambda: (X[0], Y[0] * np.nan)))
 
 
+class Unknown(keras.Model):
+    """Uses variables of which Keras doesn't know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = keras.layers.Dense(1)
+        self.own = {f"own-{i:02}": tf.Variable(0.0, name=f"own-{i:02}") for i in range(20)}
+
+    def call(self, x: Any) -> Any:
+        for variable in self.own.values():
+            variable.assign_add(1.0)
+        return self.last(x)
+
+
+def test_variables_that_keras_does_not_know_have_the_same_places_in_every_session(
+    tmp_path: Path,
+) -> None:
+    one = Unknown()
+    one.compile("sgd", "mse")
+    fit(one, tmp_path, X, TARGET, epochs=1)
+    facts = read_facts(max(tmp_path.glob("step-*.npz")))
+    names = [name for name in facts["variables"] if name.startswith("own-")]
+    assert names == [f"{name}:0" for name in one.own]
+
+
 SLOW_SOURCE = """
-import os, signal, sys, threading, time
+import os, signal, sys, time
 import keras, numpy as np, exactrun
 
 class Source:
-    trained = False
+    trained, reads = False, 0
 
     def __len__(self):
         return 4000
 
     def __getitem__(self, index):
         time.sleep(0.005)
+        self.reads += 1
         if how == "unreadable" and self.trained:
             raise ValueError("torn")
+        if how == "interrupted" and self.reads == 500:  # of 4000, in the midst of measuring
+            os.kill(os.getpid(), signal.SIGINT)
         return np.ones(4, "float32"), np.ones(1, "float32")
 
 class Stop(keras.callbacks.Callback):
@@ -451,8 +480,7 @@ model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 model.compile("sgd", "mse")
 try:
     if how == "interrupted":
-        threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-        exactrun.evaluate(model, source)  # 20 s
+        exactrun.evaluate(model, source)
     exactrun.fit(model, source, callbacks=[Stop()], verbose=0, checkpoint_dir=directory)
 except BaseException as error:
     print(type(error).__name__)

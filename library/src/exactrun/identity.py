@@ -73,9 +73,15 @@ def describe_compile(model: keras.Model) -> dict[str, Any]:
 
 def optimizers_of(model: keras.Model) -> list[Any]:
     """Return the optimizers of a model, those that a custom `train_step` uses included."""
-    own = [v for v in vars(model).values() if isinstance(v, keras.optimizers.Optimizer)]
-    found = [model.optimizer, *own]
+    own = (each for value in vars(model).values() for each in _listed(value))
+    found = [model.optimizer, *(v for v in own if isinstance(v, keras.optimizers.Optimizer))]
     return list({id(o): o for o in found if o is not None}.values())
+
+
+def _listed(value: Any) -> list[Any]:
+    """Return what a list, tuple or dict holds; others as the only one."""
+    values = value.values() if isinstance(value, dict) else value
+    return list(values) if isinstance(value, list | tuple | dict) else [value]
 
 
 def remember_learning_rates(model: keras.Model) -> None:
@@ -256,8 +262,15 @@ def _name(thing: Any) -> str:
 
 
 def _class_code(kind: type) -> str:
-    functions = [getattr(f, "fget", f) for _, f in sorted(vars(kind).items())]
-    return digest("".join(map(_code, functions)).encode())[:16]
+    """Return a digest of what a class itself holds: its methods, and values such as `alpha = 1`."""
+    held = {name: getattr(part, "fget", part) for name, part in sorted(vars(kind).items())}
+    codes = "".join(map(_code, held.values()))
+    values = {name: describe(v) for name, v in held.items() if name[:2] != "__" and _is_value(v)}
+    return digest(codes.encode(), repr(values).encode())[:16]
+
+
+def _is_value(value: Any) -> bool:
+    return _is_plain(value) and not isinstance(value, types.FunctionType | functools.partial)
 
 
 def _code(function: Any, seen: set[Any] | None = None) -> str:

@@ -141,7 +141,7 @@ class Loop:
         """Build the graph for a stream, and refuse one whose random numbers have no state to save.
 
         Returns:
-            The variables that it uses.
+            The variables that it uses, in the same order in every process.
         """
         self._traced = self._graph.get_concrete_function(stream, tf.TensorSpec([], tf.int32))
         operations = {op.type for op in self._traced.graph.get_operations()}
@@ -154,7 +154,10 @@ class Loop:
                 " interrupted run would draw others. Use keras.random with a"
                 " keras.random.SeedGenerator, or Keras' layers."
             )
-        return list(self._traced.graph.variables)
+        # By where the graph uses them first: they come as a set, in another order in each process.
+        places = {id(tensor): i for i, (tensor, _) in enumerate(self._traced.graph.captures)}
+        found = self._traced.graph.variables
+        return sorted(found, key=lambda v: (places.get(id(v.handle), len(places)), v.name))
 
     def __call__(self, stream: Any, count: int) -> np.ndarray:
         """Make a number of steps on the stream.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import time
@@ -52,7 +53,8 @@ class Training:
         verbose: int | str,
     ) -> None:
         self._model, self._batches, self._validate = model, batches, validate
-        self._devices, self._checkpoints, self._identity = devices, checkpoints, identity
+        self._devices, self._checkpoints = devices, checkpoints
+        self._identity = json.loads(json.dumps(identity))  # as a later session reads it
         self._epochs, self._save_interval_secs = epochs, save_interval_secs
         self._verbose = verbose and devices.chief
         self._train = Loop(model, devices, training=True)
