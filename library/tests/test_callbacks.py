@@ -164,6 +164,8 @@ class Remembering(kc.Callback):
         self.by_epoch[epoch] = (logs["val_loss"], "ok")
         self.seen.add(epoch)
         self.largest = max(self.largest, np.float32(logs["loss"]))
+        if epoch == 0:
+            self.began = np.mean(self.losses)  # np.float64, which is a float, too
         self.first_kernel = self.model.get_weights()[0]
 
 
@@ -171,7 +173,7 @@ def test_a_users_own_callback_keeps_its_state(tmp_path: Path) -> None:
     (one,) = callbacks = [Remembering()]
     fit(make("regression"), tmp_path / "unbroken", callbacks)
     _, (two,), _ = interrupted(lambda: [Remembering()], tmp_path / "resumed", at=9)
-    for name in ("losses", "recent", "by_epoch", "seen", "largest"):
+    for name in ("losses", "recent", "by_epoch", "seen", "largest", "began"):
         assert getattr(one, name) == getattr(two, name), name
         assert type(getattr(one, name)) is type(getattr(two, name))
     np.testing.assert_array_equal(one.counts, two.counts)
@@ -182,14 +184,17 @@ class Drawing(kc.Callback):
     """Holds what no checkpoint can keep."""
 
     figure: Any = None
+    day: Any = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.figure = object()
+        self.figure, self.day = object(), np.datetime64("2026-11-22")
 
 
 def test_what_a_callback_can_not_keep_is_told_once(tmp_path: Path, capsys: Any) -> None:
     fit(make("regression"), tmp_path, [Drawing()], save_interval_secs=0)
-    assert capsys.readouterr().out.count("Drawing.figure is a object, which a checkpoint") == 1
+    said = capsys.readouterr().out
+    for what in ("figure is a object", "day is a datetime64"):
+        assert said.count(f"Drawing.{what}, which a checkpoint can't keep") == 1
 
 
 def test_a_setting_that_is_changed_between_sessions_counts(tmp_path: Path) -> None:

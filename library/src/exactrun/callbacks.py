@@ -275,11 +275,11 @@ def _same(one: Any, other: Any) -> bool:
 
 def _encode(value: Any, arrays: dict[str, np.ndarray], name: str) -> Any:
     """Return a value as JSON; TypeError if it is none that can be kept."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
+    if isinstance(value, np.bool_ | np.integer | np.floating):  # np.float64 is a float, too
         value = np.asarray(value)
         return {"scalar": value.item(), "dtype": value.dtype.name}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufcSUV":
         arrays[name] = value
         return {"array": name}

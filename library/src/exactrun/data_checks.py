@@ -94,7 +94,7 @@ def misfits_told(model: keras.Model, specs: Data, part: str) -> Iterator[None]:
         # Without Keras' colours, its list of arguments, and its advice for another case.
         why = str(error).split("Exception encountered:\n")[-1].split("\n\nArguments received")[0]
         noise = r"\x1b\[\d*m|{{.*?}} ?|\[Op:.*|Exception encountered when calling .*\n\n"
-        why = re.sub(noise, "", why).strip(" '\n")
+        why = re.sub(noise, "", why).strip()
         if isinstance(error, LookupError) or not why:
             why = f"{type(error).__name__} {why}"
         shapes = [
