@@ -167,6 +167,13 @@ def test_a_model_built_again_is_the_same_run_whatever_its_layers_are_numbered(ru
     assert fit(model_with(), run).finished
 
 
+def test_a_model_that_was_first_called_on_another_batch_is_the_same_run() -> None:
+    one, other = (keras.Sequential([layers.Dense(3), layers.Dense(1)]) for _ in range(2))
+    one(X[:5])
+    other.build((None, 6))
+    assert differences(describe_model(one), describe_model(other)) == []
+
+
 ARGUMENTS: dict[str, Any] = {
     **{"axes": 1, "bin_boundaries": [0.0, 1.0], "cropping": 1, "dims": (1,), "factor": 0.2},
     **{"filters": 3, "function": lambda x: x * 2, "groups": 1, "head_dim": 2, "height": 4},

@@ -95,6 +95,7 @@ def misfits_told(model: keras.Model, specs: Data, part: str) -> Iterator[None]:
         why = str(error).split("Exception encountered:\n")[-1].split("\n\nArguments received")[0]
         noise = r"\x1b\[\d*m|{{.*?}} ?|\[Op:.*|Exception encountered when calling .*\n\n"
         why = re.sub(noise, "", why).strip()
+        why = why[1:-1] if why[:1] == why[-1:] == "'" else why
         if isinstance(error, LookupError) or not why:
             why = f"{type(error).__name__} {why}"
         shapes = [

@@ -239,8 +239,17 @@ def _described_dict(value: dict[Any, Any]) -> Any:
         config = value["config"]
         code = config["code"] if "code" in config else config["value"][0]
         return {"lambda": _code_of(marshal.loads(base64.b64decode(code)))}
-    # `build_config` follows from the rest; the others are of this process alone.
-    left_out = ("shared_object_id", "build_config", "module", "registered_name")
+    # The first ones follow from the rest, and name the batch that a model was first called on, as
+    # the first of `batch_shape` does; the others are of this process alone.
+    left_out = (
+        "build_config",
+        "build_input_shape",
+        "shared_object_id",
+        "module",
+        "registered_name",
+    )
+    if value.get("batch_shape"):
+        value = value | {"batch_shape": value["batch_shape"][1:]}
     return {str(k): describe(v) for k, v in value.items() if k not in left_out}
 
 
