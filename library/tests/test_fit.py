@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -424,6 +425,27 @@ def test_an_example_that_can_not_be_read_in_the_middle_is_named(tmp_path: Path) 
     assert fit(model(), tmp_path / "x", Fails(lambda: (X[0], Y[0])), epochs=1).finished
     with pytest.raises(exactrun.UserError, match="the data hold what is no number"):
         fit(model(), tmp_path / "nan", Fails(lambda: (X[0], Y[0] * np.nan)))
+
+
+class Choosing(keras.layers.Layer):
+    """Chooses while it is traced, as AugMix does."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return x * random.random() if training else x
+
+
+def test_what_a_layer_chooses_while_it_is_traced_is_the_same_in_every_session(
+    tmp_path: Path,
+) -> None:
+    def trained(seed: int) -> list[float]:
+        keras.utils.set_random_seed(1)
+        one = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1), Choosing()])
+        one.compile("sgd", "mse")
+        random.seed(seed)
+        found: list[float] = fit(one, tmp_path / str(seed), X, TARGET).history["loss"]
+        return found
+
+    assert trained(2) == trained(3)
 
 
 class Unknown(keras.Model):

@@ -9,6 +9,7 @@ or on how many steps a call made. It takes metrics whose state is a sum; see `ch
 from __future__ import annotations
 
 import functools
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,6 +121,17 @@ def _results_noted(metrics: list[Any]) -> Iterator[list[tuple[Any, str]]]:
             del metric.__dict__["result"]
 
 
+@contextmanager
+def _chosen_alike() -> Iterator[None]:
+    """Draw Python's random numbers alike in every session: AugMix chooses by them when traced."""
+    state = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 class Loop:
     """Many steps of a built model, in training or in evaluation, in one call of a graph.
 
@@ -143,7 +155,8 @@ class Loop:
         Returns:
             The variables that it uses, in the same order in every process.
         """
-        self._traced = self._graph.get_concrete_function(stream, tf.TensorSpec([], tf.int32))
+        with _chosen_alike():
+            self._traced = self._graph.get_concrete_function(stream, tf.TensorSpec([], tf.int32))
         operations = {op.type for op in self._traced.graph.get_operations()}
         for function in self._traced.graph.as_graph_def().library.function:
             operations |= {node.op for node in function.node_def}
