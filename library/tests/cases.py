@@ -394,11 +394,12 @@ def frozen_and_unused(noisy: Any) -> Case:
 
 
 class OwnStep(keras.Model):
-    """A custom `train_step` with two optimizers and variables that Keras doesn't know of."""
+    """A custom `train_step` with three optimizers and variables that Keras doesn't know of."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.optimizers = {"second": optimizers.SGD(0.01, momentum=0.9)}
+        self.second_optimizer = optimizers.SGD(0.01, momentum=0.9)
+        self.others = {"third": optimizers.SGD(0.01, momentum=0.9)}
         self.calls = tf.Variable(0.0)
         self.twice, self.thrice, self.fourfold = (tf.Variable(0.0) for _ in range(3))
         self.own_loss = metrics.Mean(name="own_loss")
@@ -416,7 +417,8 @@ class OwnStep(keras.Model):
         *first, kernel, bias = self.trainable_variables
         gradients = tape.gradient(loss, self.trainable_variables)
         self.optimizer.apply(gradients[:-2], first)
-        self.optimizers["second"].apply(gradients[-2:], [kernel, bias])
+        self.second_optimizer.apply(gradients[-2:-1], [kernel])
+        self.others["third"].apply(gradients[-1:], [bias])
         self.own_loss.update_state(loss)
         return {"own_loss": self.own_loss.result()}
 

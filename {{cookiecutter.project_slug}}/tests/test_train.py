@@ -76,7 +76,9 @@ def test_a_setting_that_is_unknown_is_refused(capsys: pytest.CaptureFixture[str]
     assert "--epoch-count" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["dropout", "epochs", "learning_rate", "max_hours", "seed"])
+@pytest.mark.parametrize(
+    "name", ["epochs", "batch_size", "learning_rate", "max_hours", "dropout", "seed"]
+)
 def test_a_setting_that_makes_no_sense_is_refused(name: str) -> None:
     with pytest.raises(exactrun.UserError, match=f"{name}=-1 must be"):
         Config(**{name: -1})

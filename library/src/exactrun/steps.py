@@ -148,6 +148,7 @@ class Loop:
         self._names: list[str] = []
         self._graph = tf.function(self._steps, autograph=False)
         self._traced: Any = None
+        self._steps_per_call = 1  # of an evaluation
 
     def trace(self, stream: Any) -> list[Any]:
         """Build the graph for a stream, and refuse one whose random numbers have no state to save.
@@ -189,9 +190,9 @@ class Loop:
         devices, meter = self._devices, self.meter
         stream = batches.stream(devices)
         shared, total = batches.shared_steps(devices), batches.steps(devices)
-        sums, last, done, steps_per_call = meter.zeros(), np.zeros(0), 0, 1
+        sums, last, done = meter.zeros(), np.zeros(0), 0
         while total is None or done < total:
-            count = 1 if total is None else min(total - done, steps_per_call)
+            count = 1 if total is None else min(total - done, self._steps_per_call)
             started = time.monotonic()
             try:
                 measured = self(stream, count)
@@ -200,7 +201,7 @@ class Loop:
                     break
                 raise
             took = time.monotonic() - started
-            steps_per_call = steps_of_next_call(steps_per_call, count, took)
+            self._steps_per_call = steps_of_next_call(self._steps_per_call, count, took)
             for of_step in measured:
                 # What each device computes alike is counted on the chief's first one alone.
                 counted = of_step if done < shared else of_step[: int(devices.chief)]

@@ -27,6 +27,7 @@ class Case:
         fault: Pattern of what a failure must say; None if the notebook must pass.
         shows: Text that the executed notebook must hold, whatever the verdict.
         hides: Text that it must not hold.
+        cut: Whether a part of its outputs is left out, under the limit of the tests.
         limits: What the run may take.
         parameters: `name=value` texts.
         tagged: Whether a cell is tagged `parameters`.
@@ -40,6 +41,7 @@ class Case:
     fault: str | None = None
     shows: str = ""
     hides: str = "never-shown"
+    cut: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
     tagged: bool = True
@@ -331,6 +333,7 @@ MORE = [
         name="10 MB of lines",
         cells=("for _ in range(100_000):\n    print('x' * 99)\nprint('the', 'end')",),
         shows="the end",
+        cut=True,
     ),
     Case(
         name="2 MB of exception",

@@ -89,6 +89,7 @@ def check_what_is_kept(case: Case, output: Path) -> None:
     shown = json.dumps([cell.get("outputs") for cell in executed.cells], ensure_ascii=False)
     assert case.shows in shown
     assert case.hides not in shown
+    assert "left out here" in shown or not case.cut
     assert len(page) < 5_000_000
     assert ("✔ Passed" in re.sub(r"<[^>]+>", "", page)) == (case.fault is None)
     found = {path.name for path in output.iterdir()}
